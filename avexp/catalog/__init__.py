@@ -1,0 +1,1 @@
+"""Dataset versions: which frames of which sessions, split how; immutable and named by their digest."""

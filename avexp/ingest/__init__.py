@@ -1,0 +1,1 @@
+"""Raw recordings -> sessions on disk: one reader a format."""

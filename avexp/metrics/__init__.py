@@ -1,0 +1,1 @@
+"""KPIs as pure functions: detection, lanes, drivable area, path, calibration; also by condition."""

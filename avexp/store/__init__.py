@@ -1,0 +1,1 @@
+"""Experiment and model store (MLflow) behind an outbox that never blocks a step, and lineage queries."""
