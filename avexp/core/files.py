@@ -28,7 +28,9 @@ def written_aside(path: Path) -> Iterator[IO[bytes]]:
         aside.replace(path)
         sync_folder(path.parent)
     except OSError as fault:
-        raise DataError(str(path), f"cannot be written ({fault.strerror})", "free space or choose another folder") from fault
+        raise DataError(
+            str(path), f"cannot be written ({fault.strerror})", "free space or choose another folder"
+        ) from fault
     finally:
         aside.unlink(missing_ok=True)
 

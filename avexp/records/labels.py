@@ -1,5 +1,6 @@
 """What a frame shows, said by one annotator. Axes: image pixels (x right, y down, centre of the first pixel at 0.5);
-vehicle frame in metres (ISO 8855: x forward, y left, z up, origin on the ground below the rear axle)."""
+vehicle frame in metres (ISO 8855: x forward, y left, z up, origin on the ground below the rear axle).
+"""
 
 from enum import Enum
 from typing import Annotated, Literal

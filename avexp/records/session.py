@@ -22,7 +22,8 @@ class Intrinsics(Record):
 
 class Extrinsics(Record):
     """Sensor in the vehicle frame: position [m] and rotation (quaternion w, x, y, z) that turns sensor axes into vehicle
-    axes. Camera axes: x right, y down, z forward."""
+    axes. Camera axes: x right, y down, z forward.
+    """
 
     translation_m: tuple[float, float, float]
     rotation_wxyz: tuple[float, float, float, float]

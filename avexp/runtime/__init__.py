@@ -1,1 +1,1 @@
-"""What runs in the car: load a bundle, check it, pick the plan that fits this machine, infer. NumPy only, Python 3.8 syntax."""
+"""What runs in the car: load and check a bundle, pick the plan that fits, infer. NumPy only, Python 3.8 syntax."""
