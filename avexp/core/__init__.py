@@ -1,1 +1,1 @@
-"""What all rooms share: errors, ids, units, atomic files, counter-based randomness, config, run folder. Imports nothing heavy."""
+"""What all rooms share: errors, ids, units, atomic files, counter-based randomness, config, runs. Imports stay light."""

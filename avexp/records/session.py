@@ -21,7 +21,7 @@ class Intrinsics(Record):
 
 
 class Extrinsics(Record):
-    """Sensor in the vehicle frame: position [m] and rotation (quaternion w, x, y, z) that turns sensor axes into vehicle
+    """Sensor in the vehicle frame: position [m] and rotation (quaternion w, x, y, z) that turns sensor into vehicle
     axes. Camera axes: x right, y down, z forward.
     """
 
