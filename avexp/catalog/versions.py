@@ -141,7 +141,14 @@ class _Builder:
                 continue
             if sensor not in self.sensors:
                 self.sensors.append(sensor)
-            row = (_timestamp(key), shard, len(self.sessions) - 1, self.sensors.index(sensor), SPLITS.index(split), *codes)
+            row = (
+                _timestamp(key),
+                shard,
+                len(self.sessions) - 1,
+                self.sensors.index(sensor),
+                SPLITS.index(split),
+                *codes,
+            )
             row += (part.length, part.offset, part.crc32, shard)
             for other in (label_part, ego):
                 row += (other.offset, other.length, other.crc32) if other else (0, 0, 0)

@@ -125,7 +125,7 @@ def _write_shards(
                 where = f"{session_id}/{frame.timestamp_ns}"
                 skipped.append(Skipped(where=where, reason=f"time does not rise after {times[-1]} ns"))
                 continue
-            if writer is not None and writer.bytes >= SHARD_BYTES:
+            if writer is not None and writer.size >= SHARD_BYTES:
                 shards.append(_closed(writer))
                 writer = None
             if writer is None:

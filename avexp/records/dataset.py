@@ -208,7 +208,9 @@ def parse_slice(text: str) -> dict[str, list[str]]:
         condition = next((name for name, values in CONDITIONS.items() if word in values and word != "unknown"), None)
         if condition is None:
             known = [value for values in CONDITIONS.values() for value in values if value != "unknown"]
-            raise DataError(f"slice={text}", f"unknown value {word}{did_you_mean(word, known)}", f"known: {', '.join(known)}")
+            raise DataError(
+                f"slice={text}", f"unknown value {word}{did_you_mean(word, known)}", f"known: {', '.join(known)}"
+            )
         wanted.setdefault(condition, []).append(word)
     return wanted
 
@@ -247,5 +249,7 @@ def find_version(root: Path, reference: str) -> Path:
                 if DatasetManifest.from_file(folder / "manifest.json").digest.startswith(name):
                     return folder
     known = names(root)
-    remedy = f"known: {', '.join(known)}{did_you_mean(name, known)}" if known else "make one with train.py or avexp ingest"
+    remedy = (
+        f"known: {', '.join(known)}{did_you_mean(name, known)}" if known else "make one with train.py or avexp ingest"
+    )
     raise DataError(f"dataset {reference}", f"not found under {root}/datasets", remedy)

@@ -68,7 +68,9 @@ class ShardWriter:
         import webdataset
 
         if path.exists():
-            raise DataError(str(path), "a shard of this name exists", "shards are never overwritten; choose another name")
+            raise DataError(
+                str(path), "a shard of this name exists", "shards are never overwritten; choose another name"
+            )
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
         self.frames = 0
@@ -79,14 +81,16 @@ class ShardWriter:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if kind is None:
             self.close()
         else:
             self.discard()
 
     @property
-    def bytes(self) -> int:
+    def size(self) -> int:
         """Bytes written so far."""
         return self._stream.tell()
 
@@ -157,7 +161,12 @@ def build_index(tar: Path) -> ShardIndex:
 
 def write_index(index: ShardIndex) -> None:
     """Write a shard's index beside it."""
-    header: dict[str, Any] = {"format": INDEX_FORMAT, "tar": index.tar.name, "bytes": index.bytes, "sha256": index.sha256}
+    header: dict[str, Any] = {
+        "format": INDEX_FORMAT,
+        "tar": index.tar.name,
+        "bytes": index.bytes,
+        "sha256": index.sha256,
+    }
     rows = [f"{p.key}\t{p.part}\t{p.offset}\t{p.length}\t{p.crc32:08x}" for p in index.parts]
     write_text(index_path(index.tar), "\n".join([json.dumps(header), *rows]) + "\n")
 
@@ -206,7 +215,9 @@ def read_part(handle: int, where: str, offset: int, length: int, crc32: int) -> 
     """
     content = os.pread(handle, length, offset)
     if len(content) != length:
-        raise DataError(f"{where}@{offset}", f"{len(content)} of {length} bytes: the shard is cut off", "restore the shard")
+        raise DataError(
+            f"{where}@{offset}", f"{len(content)} of {length} bytes: the shard is cut off", "restore the shard"
+        )
     if zlib.crc32(content) != crc32:
         raise DataError(f"{where}@{offset}", "checksum differs: the bytes were changed", "restore the shard")
     return content
