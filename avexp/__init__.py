@@ -1,3 +1,3 @@
-"""avexp: a config-driven experiment framework for driving perception, from recorded drives to proven inference plans."""
+"""avexp: experiments for driving perception, from recorded drives to proven inference plans."""
 
 __version__ = "0.1.0"

@@ -35,6 +35,7 @@ def collate(samples: Sequence[Sample], pin: bool = False) -> Batch:
     tensors["speed"], tensors["curvature"] = tensors["speed"][:, 0], tensors["curvature"][:, 0]
     tensors["images"] = torch.from_numpy(np.stack([sample.image for sample in samples]))
     tensors["image_from_camera"] = torch.from_numpy(np.stack([_scale(sample) for sample in samples]))
+    tensors["camera_size"] = torch.tensor([sample.image_size for sample in samples], dtype=torch.float32)
     if pin:
         tensors = {name: value.pin_memory() for name, value in tensors.items()}
     keys = [sample.key for sample in samples]

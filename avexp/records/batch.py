@@ -21,6 +21,7 @@ class Batch:
     Attributes:
         images: uint8 [B, H, W, 3] RGB as decoded; float32 [B, 3, H, W] in 0..1 at network size once prepared.
         image_from_camera: float32 [B, 3, 3], camera pixels -> pixels of ``images``.
+        camera_size: float32 [B, 2], width and height of the full camera image [px].
         boxes: float32 [B, M, 4], x1 y1 x2 y2.
         classes: int64 [B, M], index into the dataset's object classes.
         distances: float32 [B, M] [m], NaN where unknown.
@@ -41,6 +42,7 @@ class Batch:
 
     images: Tensor
     image_from_camera: Tensor
+    camera_size: Tensor
     boxes: Tensor
     classes: Tensor
     distances: Tensor
