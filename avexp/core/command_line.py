@@ -1,0 +1,105 @@
+"""What is typed after a stage's name -> what Hydra takes: our own words taken out, groups put in order."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+LATE_GROUPS = ("experiment", "debug")
+"""Groups that are laid over the defaults, in this order; their ``+`` may be left out."""
+ASKS = ("--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i", "--version", "--shell-completion", "-sc")
+FLAGS_WITH_VALUE = ("--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd")
+
+
+@dataclass(frozen=True)
+class CommandLine:
+    """A stage's command, taken apart.
+
+    Attributes:
+        overrides: ``key=value`` and group choices, late groups last but one another's order kept.
+        flags: Hydra's own flags with their values.
+        dry_run: only say what would be done.
+        resume: a run to continue, or ``auto``.
+        replay: a run whose saved config is used.
+        asks: the command only asks (help, config).
+        multirun: ``-m`` was given.
+    """
+
+    overrides: list[str] = field(default_factory=list)
+    flags: list[str] = field(default_factory=list)
+    dry_run: bool = False
+    resume: str | None = None
+    replay: str | None = None
+    asks: bool = False
+    multirun: bool = False
+
+    @property
+    def saved_config(self) -> Path | None:
+        """Folder of a saved config, where one is used instead of conf/."""
+        for flag in ("--config-path", "-cp"):
+            if flag in self.flags:
+                return Path(self.flags[self.flags.index(flag) + 1])
+        return None
+
+    def with_saved_config(self, folder: Path, resolved: bool = False) -> "CommandLine":
+        """The same overrides over a saved config."""
+        name = "config"
+        return replace(self, flags=[*self.flags, "--config-path", str(folder.resolve()), "--config-name", name])
+
+    def for_hydra(self, *extra: str) -> list[str]:
+        """Arguments for hydra.main: flags first, because its parser does not mix them with overrides."""
+        return [*self.flags, *self.overrides, *extra]
+
+
+def take_apart(arguments: Sequence[str]) -> CommandLine:
+    """Parse; unknown words are left to Hydra."""
+    overrides: list[str] = []
+    flags: list[str] = []
+    words = list(arguments)
+    dry_run, resume, replay = False, None, None
+    while words:
+        word = words.pop(0)
+        bare = word.lstrip("+")
+        if word == "--dry-run":
+            dry_run = True
+        elif bare.startswith("resume="):
+            resume = bare.partition("=")[2]
+        elif bare.startswith("replay="):
+            replay = bare.partition("=")[2]
+        elif word in FLAGS_WITH_VALUE and words:
+            flags += [word, words.pop(0)]
+        elif word.startswith("-") and "=" in word and word.split("=")[0] in FLAGS_WITH_VALUE:
+            name, _, value = word.partition("=")
+            flags += [name, value]
+        elif word.startswith("-"):
+            flags.append(word)
+        else:
+            overrides.append(word)
+    return CommandLine(
+        overrides=_ordered(overrides),
+        flags=flags,
+        dry_run=dry_run,
+        resume=resume,
+        replay=replay,
+        asks=any(flag.split("=")[0] in ASKS for flag in flags),
+        multirun=any(flag in ("-m", "--multirun") for flag in flags),
+    )
+
+
+def _ordered(overrides: list[str]) -> list[str]:
+    """``experiment=x`` becomes ``+experiment=x``; debug is laid over the experiment, values over both."""
+    late: dict[str, list[str]] = {name: [] for name in LATE_GROUPS}
+    rest = []
+    for word in overrides:
+        name = word.lstrip("+").partition("=")[0]
+        if name in late:
+            late[name].append(f"+{word.lstrip('+')}")
+        else:
+            rest.append(word)
+    return [word for name in LATE_GROUPS for word in late[name]] + rest
+
+
+def program() -> str:
+    """The command as typed, for messages."""
+    name = Path(sys.argv[0]).name
+    return f"python {name}" if name.endswith(".py") else name

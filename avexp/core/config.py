@@ -1,0 +1,182 @@
+"""The typed root of each stage's config: what every run has. Groups with ``_target_`` (model, data, augmentation, ...) are
+free-form here and are checked against the signatures of the code by preflight."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from avexp.core.errors import ConfigError
+from avexp.core.hardware import Hardware
+
+
+def _ranges(owner: object, **bounds: tuple[float, float]) -> None:
+    """Raise for fields outside their closed range."""
+    faults = []
+    for name, (low, high) in bounds.items():
+        value = getattr(owner, name)
+        if value is not None and not low <= value <= high:
+            faults.append(f"{name} must be within {low:g} and {high:g}, is {value:g}")
+    if faults:
+        raise ConfigError(faults)
+
+
+@dataclass
+class Loader:
+    """How batches are made."""
+
+    batch_size: int = 16  # frames a rank and step
+    evaluation_batch_size: int = 16
+    threads: int = 2  # decoding threads
+    ahead: int = 3  # batches prepared ahead
+    most_bad_share: float = 0.01  # of the frames may be unreadable before the run stops
+
+    def __post_init__(self) -> None:
+        _ranges(self, batch_size=(1, 65536), evaluation_batch_size=(1, 65536), threads=(1, 256), ahead=(1, 64))
+        _ranges(self, most_bad_share=(0.0, 1.0))
+
+
+@dataclass
+class Trainer:
+    """How long and how a run trains."""
+
+    epochs: int = 10
+    steps_max: int | None = None  # ends the run earlier
+    accumulate: int = 1  # batches a step
+    validate_every_epochs: int = 1
+    checkpoint_every_steps: int = 100
+    log_every_steps: int = 10
+    clip_norm: float | None = 10.0
+    ema_decay: float | None = None  # exponential moving average of the weights, a step
+    early_stopping_patience: int | None = None  # validations without a better score
+    monitor: str = "score"  # validation value to be best in (higher is better)
+    channels_last: bool = True
+    compile: bool = False  # torch.compile
+    deterministic: bool = False
+    train_batches_max: int | None = None  # an epoch, for debugging
+    val_batches_max: int | None = None
+    overfit_batches: int | None = None  # train and validate on these few batches
+    profile: bool = False
+    strategy: str = "auto"  # Lightning strategy; auto is ddp on several devices
+    pictures: int = 8  # validation frames drawn into the report
+
+    def __post_init__(self) -> None:
+        _ranges(self, epochs=(1, 1e6), accumulate=(1, 1e6), validate_every_epochs=(1, 1e6), pictures=(0, 200))
+        _ranges(self, checkpoint_every_steps=(1, 1e9), log_every_steps=(1, 1e9), ema_decay=(0.0, 1.0), clip_norm=(0, 1e9))
+
+
+@dataclass
+class Storage:
+    """Where things lie."""
+
+    root: str = "outputs/store"  # sessions, datasets, mlflow.db: all that outlives runs
+    outputs: str = "outputs"  # run folders
+
+
+@dataclass
+class Stage:
+    """What every stage has."""
+
+    name: str = "???"  # the middle folder of outputs/<stage>/<name>/<run>
+    seed: int = 1
+    tags: list[str] = field(default_factory=list)
+    storage: Storage = field(default_factory=Storage)
+    hardware: Hardware = field(default_factory=Hardware)
+    store: Any = None
+
+
+@dataclass
+class TrainConfig(Stage):
+    """conf/train.yaml."""
+
+    loader: Loader = field(default_factory=Loader)
+    trainer: Trainer = field(default_factory=Trainer)
+    data: Any = None
+    model: Any = None
+    augmentation: Any = None
+    optimizer: Any = None
+    schedule: Any = None
+    postprocess: Any = None
+
+
+@dataclass
+class ExportConfig(Stage):
+    """conf/export.yaml."""
+
+    run: str = "???"  # a training run: latest, id or folder
+    checkpoint: str = "best"  # best, last or a file
+    backends: list[str] = field(default_factory=lambda: ["onnxruntime", "openvino"])
+    precisions: list[str] = field(default_factory=lambda: ["fp32", "int8"])
+    targets: list[str] = field(default_factory=lambda: ["dgx1_v100", "xavier", "orin"])
+    calibration_slice: str = "all"  # of the training split
+    calibration_frames: int = 128
+    calibration_method: str = "minmax"
+    validation_slice: str = "all"
+    validation_frames_max: int | None = None
+    loss_max: float = 0.01  # relative loss of each headline KPI that int8 may have
+    resamples: int = 1000  # of the paired bootstrap
+    benchmark_runs: int = 100
+    threads: int = 1  # of the CPU plans when they are timed
+    batch_max: int = 8
+    workspace_mib: int = 1024
+    pictures: int = 12
+    loader: Loader = field(default_factory=Loader)
+
+    def __post_init__(self) -> None:
+        _ranges(self, calibration_frames=(1, 1e6), loss_max=(0.0, 1.0), benchmark_runs=(1, 1e6), batch_max=(1, 4096))
+
+
+@dataclass
+class EvaluateConfig(Stage):
+    """conf/evaluate.yaml."""
+
+    of: str = "???"  # a run, a checkpoint file or a bundle
+    data: str | None = None  # dataset name@version; the one it was trained on if null
+    split: str = "val"
+    slice: str = "all"  # such as night or night+rain
+    plan: str | None = None  # of a bundle
+    postprocess: Any = None
+    loader: Loader = field(default_factory=Loader)
+    pictures: int = 12
+
+
+@dataclass
+class PredictConfig(Stage):
+    """conf/predict.yaml."""
+
+    bundle: str = "???"
+    input: str = "???"  # a video, an image, a folder of images, a shard or a session
+    plan: str | None = None
+    threads: int = 1
+    score_min: float = 0.3
+    frames_max: int | None = None
+    warmup: int = 5  # frames not timed
+
+    def __post_init__(self) -> None:
+        _ranges(self, score_min=(0.0, 1.0), threads=(1, 1024), warmup=(0, 1e6))
+
+
+@dataclass
+class IngestConfig(Stage):
+    """conf/ingest.yaml."""
+
+    reader: Any = None
+    source: str | None = None
+    workers: int = 2
+
+
+@dataclass
+class CiConfig(Stage):
+    """conf/ci.yaml."""
+
+    steps: int = 2
+    only: list[str] = field(default_factory=list)  # experiments; empty for all
+
+
+SCHEMAS: dict[str, type[Stage]] = {
+    "train": TrainConfig,
+    "export": ExportConfig,
+    "evaluate": EvaluateConfig,
+    "predict": PredictConfig,
+    "ingest": IngestConfig,
+    "ci": CiConfig,
+}
+"""Root schema by stage."""

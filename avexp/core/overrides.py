@@ -1,0 +1,158 @@
+"""The command line against conf/: all wrong overrides at once, with "did you mean", by composing a single time."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from hydra import compose
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.core.plugins import Plugins
+from hydra.errors import HydraException
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from avexp.core.errors import did_you_mean
+
+
+@dataclass
+class Checked:
+    """A composed config with its faults.
+
+    Attributes:
+        config: as far as it could be composed; None if not at all.
+        faults: one line each.
+    """
+
+    config: DictConfig | None
+    faults: list[str] = field(default_factory=list)
+
+
+def check_overrides(config_name: str, arguments: Sequence[str]) -> Checked:
+    """Compose what can be composed and name all that cannot. Hydra must be initialised.
+
+    Args:
+        config_name: root config.
+        arguments: overrides as typed; of a sweep's ``a=1,2`` the first value is used.
+    """
+    faults: list[str] = []
+    parsed = [item for item in (_parse(argument, faults) for argument in arguments) if item is not None]
+    groups = [item for item in parsed if _is_group(item)]
+    values = [item for item in parsed if not _is_group(item) and not item.key_or_group.startswith("hydra")]
+    config, chosen = None, []
+    try:
+        config = compose(config_name, [_first(item) for item in groups])
+    except (HydraException, OmegaConfBaseException):
+        # one of them is wrong: add them one by one to find all that are
+        for item in groups:
+            try:
+                config = compose(config_name, [*chosen, _first(item)])
+                chosen.append(_first(item))
+            except (HydraException, OmegaConfBaseException) as fault:
+                faults.append(_group_fault(item, fault))
+        if config is None and not chosen:
+            try:
+                config = compose(config_name, [])
+            except (HydraException, OmegaConfBaseException) as fault:
+                faults.append(f"{config_name}.yaml: {_one_line(fault)}")
+    if config is not None:
+        for item in values:
+            faults += _apply(config, item)
+    return Checked(config, faults)
+
+
+def _parse(argument: str, faults: list[str]) -> Override | None:
+    try:
+        return OverridesParser.create().parse_override(argument)
+    except HydraException as fault:
+        faults.append(f"{argument}: no override ({_one_line(fault)}); write key=value, and quote special characters")
+        return None
+
+
+def _is_group(item: Override) -> bool:
+    repository = GlobalHydra.instance().config_loader()
+    key = item.key_or_group
+    return bool(repository.get_group_options(key)) or (item.is_add() and key == "experiment")
+
+
+def _first(item: Override) -> str:
+    """An override with one value in place of a sweep."""
+    if not item.is_sweep_override():
+        return str(item.input_line)
+    value = next(iter(item.sweep_string_iterator()))
+    return f"{item.get_key_element()}={value}"
+
+
+def _group_fault(item: Override, fault: Exception) -> str:
+    loader = GlobalHydra.instance().config_loader()
+    options = loader.get_group_options(item.key_or_group)
+    value = item.value()
+    wanted = [str(part) for part in value] if isinstance(value, list) else [str(value)]
+    unknown = [part for part in wanted if part not in options]
+    if unknown and options:
+        hint = did_you_mean(unknown[0], options)
+        return f"{item.key_or_group}={unknown[0]}: no such option{hint}; known: {', '.join(sorted(options))}"
+    return f"{item.input_line}: {_one_line(fault)}"
+
+
+def _apply(config: DictConfig, item: Override) -> list[str]:
+    """Apply one value in place; its fault if it does not fit."""
+    key = item.key_or_group
+    try:
+        value: Any = item.value() if not item.is_sweep_override() else _sweep_value(item)
+        if item.is_delete():
+            return [] if _exists(config, key) else [_unknown(config, key)]
+        if item.is_add() or item.is_force_add():
+            OmegaConf.update(config, key, value, force_add=True)
+            return []
+        if not _exists(config, key):
+            return [_unknown(config, key)]
+        OmegaConf.update(config, key, value)
+    except (OmegaConfBaseException, HydraException, ValueError) as fault:
+        return [f"{key}: {_one_line(fault)}"]
+    return []
+
+
+def _sweep_value(item: Override) -> Any:
+    return OverridesParser.create().parse_override(_first(item)).value()
+
+
+def _exists(config: DictConfig, key: str) -> bool:
+    node: Any = config
+    for part in key.split("."):
+        if isinstance(node, DictConfig) and part in node._content:  # type: ignore[operator]
+            node = node._get_node(part)
+        elif isinstance(node, ListConfig) and part.isdigit() and int(part) < len(node):
+            node = node._get_node(int(part))
+        else:
+            return False
+    return True
+
+
+def _unknown(config: DictConfig, key: str) -> str:
+    paths = list(_paths(config, ""))
+    hint = did_you_mean(key, paths)
+    if not hint:
+        parent, _, last = key.rpartition(".")
+        siblings = [path for path in paths if path.rpartition(".")[0] == parent]
+        hint = did_you_mean(f"{parent}.{last}", siblings) or (f"; it has {', '.join(siblings[:12])}" if siblings else "")
+    return f"{key}: no such key{hint}"
+
+
+def _paths(node: Any, path: str) -> list[str]:
+    found: list[str] = []
+    if isinstance(node, DictConfig) and not node._is_none() and not node._is_missing() and not node._is_interpolation():
+        for key in node:
+            place = f"{path}.{key}" if path else str(key)
+            found += [place, *_paths(node._get_node(key), place)]
+    return found
+
+
+def _one_line(fault: Exception) -> str:
+    return str(fault).strip().splitlines()[0]
+
+
+def load_plugins() -> None:
+    """Find Hydra's plugins once (launchers/), as hydra.main does."""
+    Plugins.instance()

@@ -1,0 +1,158 @@
+"""All faults of a config at once, before anything costs time: missing values, interpolations, targets and their arguments,
+types, ranges, files that are not there, hardware that does not fit."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from avexp.core.config import SCHEMAS, Stage
+from avexp.core.errors import ConfigError, did_you_mean
+from avexp.core.signatures import Parameter, UnknownTargetError, signature_of
+
+HYDRA_KEYS = ("_target_", "_partial_", "_convert_", "_recursive_", "_args_")
+FILE_KEYS = ("source", "input", "bundle")
+"""Keys anywhere in a config that name a file or folder which must exist."""
+_PLAIN = {"int": (int,), "float": (int, float), "str": (str,), "bool": (bool,), "None": (type(None),)}
+_LISTS = ("Sequence", "list", "tuple", "List", "Tuple", "Iterable")
+
+
+def preflight(config: DictConfig, stage: str) -> list[str]:
+    """Faults of a composed config, one line each; empty if it is sound.
+
+    Args:
+        config: composed, still with interpolations.
+        stage: key of SCHEMAS.
+    """
+    missing = sorted(OmegaConf.missing_keys(config))
+    faults = [f"{key}: must be given, such as {key}=..." for key in missing]
+    faults += list(_interpolations(config, ""))
+    if not faults:
+        faults += list(_targets(config, ""))
+        faults += list(_files(config, ""))
+    if not missing:
+        faults += _typed(config, stage)[1]
+    return list(dict.fromkeys(faults))
+
+
+def typed(config: DictConfig, stage: str) -> Any:
+    """The stage's dataclass of a composed config.
+
+    Raises:
+        ConfigError: a value of a wrong type or outside its range.
+    """
+    found, faults = _typed(config, stage)
+    if faults or found is None:
+        raise ConfigError(faults)
+    return found
+
+
+def _typed(config: DictConfig, stage: str) -> tuple[Stage | None, list[str]]:
+    try:
+        # a saved config has lost its schema: laid over it, types and enums are back
+        merged = OmegaConf.merge(OmegaConf.structured(SCHEMAS[stage]), config)
+        found = OmegaConf.to_object(merged)
+    except ConfigError as fault:
+        return None, fault.faults
+    except OmegaConfBaseException as fault:
+        text = str(fault).splitlines()[0]
+        key = getattr(fault, "full_key", None) or "config"
+        return None, [f"{key}: {text}"]
+    return (found, []) if isinstance(found, SCHEMAS[stage]) else (None, [f"config: is no {stage} config"])
+
+
+def _children(node: Any, path: str) -> Iterator[tuple[str, str, Any]]:
+    """(key, dotted path, child or None) without resolving."""
+    if isinstance(node, DictConfig) and not node._is_none() and not node._is_missing():
+        for key in node:
+            place = f"{path}.{key}" if path else str(key)
+            yield str(key), place, node._get_node(key)
+    elif isinstance(node, ListConfig) and not node._is_none() and not node._is_missing():
+        for index in range(len(node)):
+            yield str(index), f"{path}.{index}", node._get_node(index)
+
+
+def _interpolations(config: Any, path: str) -> Iterator[str]:
+    for _, place, child in _children(config, path):
+        if child is not None and child._is_interpolation():
+            try:
+                child._dereference_node()
+            except OmegaConfBaseException as fault:
+                yield f"{place}: {child._value()} leads nowhere ({str(fault).splitlines()[0]})"
+        else:
+            yield from _interpolations(child, place)
+
+
+def _targets(node: Any, path: str) -> Iterator[str]:
+    if isinstance(node, DictConfig) and not node._is_none() and "_target_" in node:
+        yield from _target(node, path)
+    for _, place, child in _children(node, path):
+        if isinstance(child, DictConfig | ListConfig) and not child._is_interpolation():
+            yield from _targets(child, place)
+
+
+def _target(node: DictConfig, path: str) -> Iterator[str]:
+    target = str(node["_target_"])
+    try:
+        signature = signature_of(target)
+    except UnknownTargetError as fault:
+        yield f"{path}._target_: {target}: {fault}"
+        return
+    if signature is None:
+        return
+    given = [str(key) for key in node if key not in HYDRA_KEYS]
+    for key in given:
+        if key in signature.parameters:
+            yield from _value(node, key, path, signature.parameters[key])
+        elif not signature.open_ended:
+            known = list(signature.parameters)
+            hint = did_you_mean(key, known) or f"; it takes {', '.join(known)}"
+            yield f"{path}.{key}: {target} has no such argument{hint}"
+    if not node.get("_partial_", False):
+        absent = [name for name, item in signature.parameters.items() if item.required and name not in given]
+        absent = [name for name in absent if name != "params"]
+        if absent:
+            yield f"{path}: {target} needs {', '.join(absent)}"
+
+
+def _value(node: DictConfig, key: str, path: str, parameter: Parameter) -> Iterator[str]:
+    """A plain value against a plain annotation; what is not plain is left to the code."""
+    value = node[key]
+    if isinstance(value, DictConfig) or parameter.annotation == "":
+        return
+    names = [name.strip() for name in re.split(r"\|", re.sub(r"Optional\[(.*)\]", r"\1 | None", parameter.annotation))]
+    heads = [name.split("[")[0].strip() for name in names]
+    known = [head for head in heads if head in _PLAIN or head in _LISTS or head == "Tensor"]
+    if len(known) < len(heads):
+        return
+    wanted: tuple[type, ...] = tuple(kind for head in heads for kind in _PLAIN.get(head, ()))
+    if isinstance(value, ListConfig):
+        fits = any(head in _LISTS for head in heads)
+    elif isinstance(value, bool):
+        fits = bool in wanted
+    else:
+        fits = isinstance(value, wanted) if wanted else False
+    if not fits:
+        yield f"{path}.{key}: {value!r} is no {parameter.annotation}"
+
+
+def _files(node: Any, path: str) -> Iterator[str]:
+    for key, place, child in _children(node, path):
+        if isinstance(child, DictConfig | ListConfig):
+            yield from _files(child, place)
+        elif key in FILE_KEYS and child is not None and not child._is_interpolation():
+            value = child._value()
+            if isinstance(value, str) and "://" not in value and value != "latest" and not Path(value).exists():
+                yield f"{place}: {value}: no such file or folder{_nearest(Path(value))}"
+
+
+def _nearest(path: Path) -> str:
+    """Did-you-mean over the folder's entries."""
+    for parent in path.parents:
+        if parent.is_dir():
+            wrong = path.relative_to(parent).parts[0]
+            return did_you_mean(wrong, [entry.name for entry in parent.iterdir()]) or f"; {parent} exists"
+    return ""

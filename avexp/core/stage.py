@@ -1,0 +1,261 @@
+"""How every stage is run: its command line checked in under a second, its run folder made, its errors told in one line."""
+
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from avexp.core.command_line import CommandLine, program, take_apart
+from avexp.core.config import SCHEMAS
+from avexp.core.errors import AvexpError, ConfigError, RunError
+from avexp.core.ids import new_run_id
+from avexp.core.progress import console
+from avexp.core.run_folder import RunFolder, find_run, runs
+
+STOPPED = 75
+"""Exit code of a run that was stopped and can be resumed (EX_TEMPFAIL)."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A stage: its name, and the function behind it as ``module:function``, imported only once it is needed.
+
+    The function is called with the typed config and the run folder; what it returns is the job's result (a number for a
+    search to optimise, or None).
+    """
+
+    stage: str
+    function: str
+
+    def call(self, config: Any, run: RunFolder) -> Any:
+        """Import and call."""
+        module, _, name = self.function.partition(":")
+        return getattr(import_module(module), name)(config, run)
+
+
+def conf_folder() -> Path:
+    """conf/ of the checkout, or the copy inside the installed package."""
+    checkout = Path(__file__).resolve().parents[2] / "conf"
+    return checkout if checkout.is_dir() else Path(__file__).resolve().parents[1] / "_conf"
+
+
+def main(entry: Entry, arguments: Sequence[str] | None = None) -> None:
+    """Run a stage from a command line; leaves with its exit code.
+
+    Args:
+        entry: the stage.
+        arguments: what was typed after the command; those of this process if None.
+    """
+    launchers = Path(__file__).resolve().parents[2] / "launchers"
+    if launchers.is_dir() and str(launchers) not in sys.path:
+        # a plain checkout: Hydra finds plugins only in the package hydra_plugins on the path
+        sys.path.insert(0, str(launchers))
+    _register_schemas()
+    line = take_apart(sys.argv[1:] if arguments is None else arguments)
+    try:
+        raise SystemExit(_run(entry, line))
+    except AvexpError as fault:
+        if os.environ.get("HYDRA_FULL_ERROR") == "1":
+            raise
+        raise SystemExit(_tell(entry, fault)) from None
+
+
+def _register_schemas() -> None:
+    from hydra.core.config_store import ConfigStore
+
+    for stage, schema in SCHEMAS.items():
+        ConfigStore.instance().store(name=f"{stage}_schema", node=schema)
+
+
+def _tell(entry: Entry, fault: AvexpError) -> int:
+    """Print an error as a person reads it; its exit code."""
+    if isinstance(fault, ConfigError):
+        count = len(fault.faults)
+        console.print(f"[bold red]{entry.stage}: {count} fault{'s' if count > 1 else ''} in the config[/]")
+        for line in fault.faults:
+            console.print(f"  - {line}", markup=False, soft_wrap=True)
+        console.print(f"nothing was started; see [bold]{program()} --help[/], [bold]--cfg job[/]")
+    else:
+        console.print("[bold red]error[/]", end=" ")
+        console.print(str(fault), markup=False, soft_wrap=True)
+    return fault.exit_code
+
+
+def _run(entry: Entry, line: CommandLine) -> int:
+    if line.replay is not None:
+        run = find_run(_outputs(line), line.replay, entry.stage)
+        line = line.with_saved_config(run.hydra)
+    if line.resume not in (None, "auto"):
+        return _resume(entry, find_run(_outputs(line), str(line.resume), entry.stage), line)
+    if line.asks:
+        return _hydra(entry, line, None)
+    config = _checked(entry, line)
+    if line.resume == "auto" and (unfinished := _newest_unfinished(entry, config)) is not None:
+        return _resume(entry, unfinished, line)
+    folder = Path(config.storage.outputs) / entry.stage / str(config.name) / new_run_id()
+    if line.dry_run:
+        return _dry_run(entry, config, folder)
+    return _hydra(entry, line, folder)
+
+
+def _outputs(line: CommandLine) -> Path:
+    for word in line.overrides:
+        if word.startswith("storage.outputs="):
+            return Path(word.partition("=")[2])
+    return Path("outputs")
+
+
+def _checked(entry: Entry, line: CommandLine) -> DictConfig:
+    """Compose and check; raises with all faults."""
+    from hydra import initialize_config_dir
+
+    from avexp.core.overrides import check_overrides, load_plugins
+    from avexp.core.preflight import preflight
+
+    load_plugins()
+    saved = line.saved_config
+    folder = saved if saved is not None else conf_folder()
+    if saved is not None and not (saved / "config.yaml").is_file():
+        raise ConfigError([f"--config-path: {saved}: no saved config there"])
+    extra = [f"hydra.searchpath=[file://{path.resolve()}]" for path in _config_dirs(line)]
+    with initialize_config_dir(str(folder.resolve()), version_base="1.3"):
+        checked = check_overrides("config" if saved else entry.stage, [*line.overrides, *extra])
+    faults = list(checked.faults)
+    if checked.config is not None:
+        OmegaConf.set_struct(checked.config, False)
+        faults += [fault for fault in preflight(checked.config, entry.stage) if not _told(fault, faults)]
+        if saved is not None:
+            from avexp.core.instantiate import refused_targets
+
+            faults += refused_targets(checked.config)
+    if faults or checked.config is None:
+        if os.environ.get("HYDRA_FULL_ERROR") == "1":
+            sys.argv[1:] = line.for_hydra()
+        raise ConfigError(faults)
+    return checked.config
+
+
+def _told(fault: str, faults: Sequence[str]) -> bool:
+    """Whether a key was named already: one mistake, one line."""
+    return any(fault.split(":")[0] == other.split(":")[0] for other in faults)
+
+
+def _config_dirs(line: CommandLine) -> list[Path]:
+    pairs = zip(line.flags, line.flags[1:], strict=False)
+    return [Path(value) for flag, value in pairs if flag in ("--config-dir", "-cd")]
+
+
+def _dry_run(entry: Entry, config: DictConfig, folder: Path) -> int:
+    from avexp.core.lock import config_digest
+
+    console.print(f"[bold]{entry.stage}[/] would run, and has not:")
+    for key in ("seed", "data", "model", "hardware", "trainer"):
+        if key in config and config[key] is not None:
+            node = config[key]
+            text = OmegaConf.to_yaml(node, resolve=True) if isinstance(node, DictConfig) else str(node)
+            console.print(f"[bold]{key}[/]: " + text.strip().replace("\n", "\n    "), markup=True, highlight=False)
+    console.print(f"config digest  {config_digest(config)[:16]}")
+    console.print(f"run folder     {folder}", soft_wrap=True)
+    return 0
+
+
+def _newest_unfinished(entry: Entry, config: DictConfig) -> RunFolder | None:
+    from avexp.core.files import read_json
+    from avexp.core.lock import config_digest
+
+    digest = config_digest(config)
+    for run in runs(Path(config.storage.outputs), entry.stage):
+        if run.lock.is_file() and run.state() != "finished" and read_json(run.lock)["config_digest"] == digest:
+            return run
+    return None
+
+
+def _resume(entry: Entry, run: RunFolder, line: CommandLine) -> int:
+    """Continue a run in its own folder, with its own config."""
+    from avexp.core.instantiate import refused_targets
+    from avexp.core.preflight import preflight, typed
+
+    if line.resume != "auto" and line.overrides:
+        remedy = "leave them out, or start a new run with +replay=<run>"
+        raise ConfigError([f"resume: a run goes on with its own config; {word} cannot change it; {remedy}" for word in line.overrides])
+    if not run.config.is_file():
+        raise RunError(str(run.path), "holds no config.yaml", "it never started; start a new run")
+    config = OmegaConf.load(run.config)
+    assert isinstance(config, DictConfig)
+    faults = preflight(config, entry.stage) + refused_targets(config)
+    if faults:
+        raise ConfigError(faults)
+    if line.dry_run:
+        return _dry_run(entry, config, run.path)
+    console.print(f"resume {run.path}", soft_wrap=True)
+    entry.call(typed(config, entry.stage), run)
+    return STOPPED if run.state() == "stopped" else 0
+
+
+def _hydra(entry: Entry, line: CommandLine, folder: Path | None) -> int:
+    """Hand over to Hydra for help, config print-outs, single runs and sweeps."""
+    import hydra
+
+    extra: list[str] = []
+    if folder is not None:
+        part = "sweep" if line.multirun else "run"
+        extra = [f"hydra.{part}.dir={folder}"] + (["hydra.sweep.subdir=${hydra:job.num}"] if line.multirun else [])
+    sys.argv[1:] = line.for_hydra(*extra)
+    results: list[tuple[RunFolder, str]] = []
+
+    def job(config: DictConfig) -> Any:
+        return _job(entry, config, results, line.multirun)
+
+    decorated: Callable[[], Any] = hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name=entry.stage)(job)
+    decorated()
+    if line.multirun:
+        _tell_sweep(results)
+    states = [state for _, state in results]
+    if any(state not in ("finished", "stopped") for state in states):
+        return 1
+    return STOPPED if "stopped" in states else 0
+
+
+def _job(entry: Entry, config: DictConfig, results: list[tuple[RunFolder, str]], multirun: bool) -> Any:
+    """One run. In a sweep a failed trial is a row and a log, and the others go on."""
+    from hydra.core.hydra_config import HydraConfig
+
+    from avexp.core.lock import write_lock
+    from avexp.core.preflight import typed
+
+    run = RunFolder(Path(HydraConfig.get().runtime.output_dir))
+    full = OmegaConf.merge(OmegaConf.structured(SCHEMAS[entry.stage]), config)
+    assert isinstance(full, DictConfig)
+    write_lock(run, entry.stage, full, list(HydraConfig.get().overrides.task))
+    run.set_status("running", started=time.time(), pid=os.getpid())
+    try:
+        value = entry.call(typed(full, entry.stage), run)
+    except Exception as fault:
+        run.set_status("failed", reason=str(fault).splitlines()[0] if str(fault) else type(fault).__name__)
+        with run.log.open("a") as log:
+            log.write(traceback.format_exc())
+        results.append((run, f"failed: {fault}"))
+        if multirun:
+            return float("nan")
+        if isinstance(fault, AvexpError):
+            if os.environ.get("HYDRA_FULL_ERROR") == "1":
+                raise
+            raise SystemExit(_tell(entry, fault)) from None
+        raise
+    if run.state() == "running":
+        run.set_status("finished")
+    results.append((run, run.state()))
+    return value
+
+
+def _tell_sweep(results: Sequence[tuple[RunFolder, str]]) -> None:
+    console.print("[bold]sweep[/]")
+    for run, state in results:
+        console.print(f"  {run.path}  {state}", markup=False, soft_wrap=True)
