@@ -70,9 +70,16 @@ class RunFolder:
         return self.path / "checkpoints"
 
     @property
-    def best(self) -> Path:
-        """The checkpoint with the best validation."""
-        return self.checkpoints / "best.ckpt"
+    def best_pointer(self) -> Path:
+        """Says which checkpoint validated best."""
+        return self.path / "best.json"
+
+    @property
+    def best(self) -> Path | None:
+        """The checkpoint that validated best; None before the first validation."""
+        if not self.best_pointer.is_file():
+            return None
+        return self.checkpoints / str(read_json(self.best_pointer)["file"])
 
     def step_checkpoint(self, step: int) -> Path:
         """The checkpoint after an optimizer step."""

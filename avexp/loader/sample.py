@@ -50,7 +50,7 @@ def read_sample(dataset: Dataset, row: int, least_width_px: int | None) -> Sampl
     if content is None:
         raise DataError(key, "no image in this frame", "ingest it again")
     image, size = decode(content, key, least_width_px)
-    labels = _labels(dataset, row, key)
+    labels = read_labels(dataset, row, key)
     ego_json = dataset.read(row, "ego")
     ego = EgoState.from_json(ego_json, key) if ego_json else EgoState()
     arrays = label_arrays(labels, sensor, dataset.manifest.object_classes, size)
@@ -61,7 +61,12 @@ def read_sample(dataset: Dataset, row: int, least_width_px: int | None) -> Sampl
     return Sample(key=key, image=image, image_size=size, labels=labels, sensor=sensor, arrays=arrays)
 
 
-def _labels(dataset: Dataset, row: int, key: str) -> Labels | None:
+def read_labels(dataset: Dataset, row: int, key: str) -> Labels | None:
+    """Labels of the dataset's best annotator for one row; None where there are none.
+
+    Raises:
+        DataError: the labels are damaged or wrong.
+    """
     content = dataset.read(row, "labels")
     if content is None:
         return None

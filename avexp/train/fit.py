@@ -1,0 +1,212 @@
+"""``fit``: the whole of a training run, from config to best checkpoint."""
+
+import json
+import os
+import time
+import warnings
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import OmegaConf
+from pytorch_lightning import Callback, Trainer
+from pytorch_lightning.callbacks import EarlyStopping, EMAWeightAveraging
+
+from avexp.core.config import TrainConfig
+from avexp.core.errors import AvexpError, DataError
+from avexp.core.files import digest_file, write_text
+from avexp.core.instantiate import build
+from avexp.core.lock import add_to_lock
+from avexp.core.progress import console
+from avexp.core.run_folder import RunFolder
+from avexp.loader.loader import Quarantine
+from avexp.store.tracker import Tracker
+from avexp.train import launch
+from avexp.train.assemble import Data, Rank, make_augmentation, make_data, make_network, make_postprocess, open_dataset, total_steps
+from avexp.train.checkpointing import AtomicIO, StepCheckpoint, best_score, newest_valid
+from avexp.train.module import Perception
+from avexp.train.precision import lightning_precision
+from avexp.train.signals import StopOnSignal, StopTraining, say_stopped
+from avexp.train.tracking import Journal, TrainBar
+from avexp.train.truth import DatasetTruth
+
+CHECKPOINT_FORMAT = 1
+
+
+def fit(config: TrainConfig, run: RunFolder) -> float:
+    """Train, or go on with a run that was stopped.
+
+    Args:
+        config: typed and checked.
+        run: its folder; checkpoints that lie there are gone on from.
+
+    Returns:
+        The best validation's score.
+
+    Raises:
+        AvexpError: data, model or disk at fault; one line says where and what to do.
+    """
+    dataset = open_dataset(config)
+    if launch.ranks_wanted(config) > 1 and not launch.is_rank():
+        launch.run_ranks(config, run)
+        return float(best_score(run).get(config.trainer.monitor, float("nan")))
+    return _fit_rank(config, run, dataset)
+
+
+def _fit_rank(config: TrainConfig, run: RunFolder, dataset: Any) -> float:
+    rank = launch.this_rank()
+    torch.set_num_threads(launch.threads_per_rank(config))
+    quarantine = Quarantine(config.loader.most_bad_share, on_bad=lambda fault: _note_bad(run, fault))
+    data = make_data(config, dataset, rank, quarantine)
+    module = _module(config, data)
+    tracker: Tracker = build(config.store, "store", root=config.storage.root, experiment=config.name)
+    if rank.number == 0:
+        _announce(config, run, data, module, tracker)
+    checkpoint = StepCheckpoint(run, config.trainer.checkpoint_every_steps, config.trainer.monitor)
+    stop, journal = StopOnSignal(checkpoint), Journal(tracker, config.trainer.log_every_steps)
+    trainer = _trainer(config, run, module.steps, [journal, checkpoint, stop, TrainBar(module.steps)], rank)
+    began = time.time()
+    status = "failed"
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module="pytorch_lightning|lightning_fabric")
+            trainer.fit(module, data.train, data.val, ckpt_path=newest_valid(run), weights_only=True)
+        status = "finished"
+    except StopTraining:
+        status = "stopped"
+    finally:
+        if rank.number == 0:
+            _close(config, run, tracker, journal, quarantine, status, time.time() - began)
+    return float(best_score(run).get(config.trainer.monitor, float("nan")))
+
+
+def _module(config: TrainConfig, data: Data) -> Perception:
+    classes = data.dataset.manifest.object_classes
+    return Perception(
+        network=make_network(config.model, classes, config.seed),
+        augmentation=make_augmentation(config),
+        postprocess=make_postprocess(config.postprocess),
+        optimizer=build(config.optimizer, "optimizer"),
+        schedule=build(config.schedule, "schedule"),
+        truth=DatasetTruth(data.dataset, data.val_rows),
+        seed=config.seed,
+        steps=total_steps(config, len(data.train)),
+        about=_about(config, data),
+        channels_last=config.trainer.channels_last,
+        compiled=config.trainer.compile,
+    )
+
+
+def _about(config: TrainConfig, data: Data) -> dict[str, Any]:
+    """Plain JSON for each checkpoint."""
+    manifest = data.dataset.manifest
+    dataset = {"name": manifest.name, "version": manifest.version, "digest": manifest.digest}
+    return {
+        "format": CHECKPOINT_FORMAT,
+        "model_json": json.dumps(config.model),
+        "postprocess_json": json.dumps(config.postprocess),
+        "classes": list(manifest.object_classes),
+        "image_sizes_px": [list(size) for size in manifest.image_sizes_px],
+        "dataset": dataset,
+    }
+
+
+def _announce(config: TrainConfig, run: RunFolder, data: Data, module: Perception, tracker: Tracker) -> None:
+    """Lock the inputs, open tracking, say what is trained on what."""
+    manifest = data.dataset.manifest
+    path = f"{config.storage.root}/datasets/{manifest.name}/{manifest.version}"
+    entry = {"kind": "dataset", "name": manifest.name, "version": manifest.version, "digest": manifest.digest, "path": path}
+    add_to_lock(run, inputs=entry)
+    precision, reason = lightning_precision(config)
+    parameters = sum(value.numel() for value in module.network.parameters())
+    derived = {"steps": module.steps, "precision": precision, "precision_reason": reason, "parameters": parameters}
+    derived["global_batch"] = config.loader.batch_size * launch.ranks_wanted(config) * config.trainer.accumulate
+    write_text(run.derived, OmegaConf.to_yaml(OmegaConf.create(derived)))
+    tracker.start(run.path, run.id, f"{run.name}/{run.id}", _params(config), {"stage": "train", "experiment": config.name})
+    tracker.dataset(manifest.name, manifest.digest, path, dict(manifest.splits))
+    console.print(
+        f"train {manifest.reference}: {len(data.train_rows)} frames, validate on {len(data.val_rows)}; "
+        f"{parameters / 1e6:.2f} M parameters, {module.steps} steps of {derived['global_batch']}, {precision} ({reason})",
+        markup=False,
+    )
+
+
+def _params(config: TrainConfig) -> dict[str, Any]:
+    return {key: value for key, value in asdict(config).items() if key not in ("storage", "store")}
+
+
+def _trainer(config: TrainConfig, run: RunFolder, steps: int, callbacks: list[Callback], rank: Rank) -> Trainer:
+    chosen = config.trainer
+    if chosen.ema_decay is not None:
+        # first, so that its averages are what is validated and saved; not before the warm-up is over
+        start = min(100, steps // 10)
+        callbacks = [EMAWeightAveraging(decay=chosen.ema_decay, update_starting_at_step=start), *callbacks]
+    if chosen.early_stopping_patience is not None:
+        callbacks = [*callbacks, EarlyStopping(chosen.monitor, patience=chosen.early_stopping_patience, mode="max")]
+    return Trainer(
+        accelerator=config.hardware.accelerator.name,
+        devices=launch.devices(config),
+        num_nodes=config.hardware.nodes,
+        strategy=launch.strategy(config),
+        precision=lightning_precision(config)[0],
+        max_epochs=chosen.epochs,
+        max_steps=chosen.steps_max or -1,
+        accumulate_grad_batches=chosen.accumulate,
+        gradient_clip_val=chosen.clip_norm,
+        check_val_every_n_epoch=chosen.validate_every_epochs,
+        limit_train_batches=chosen.train_batches_max,
+        num_sanity_val_steps=0,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        deterministic=chosen.deterministic,
+        callbacks=callbacks,
+        plugins=[AtomicIO()],
+        profiler=_profiler(run) if chosen.profile else None,
+        default_root_dir=run.path,
+    )
+
+
+def _profiler(run: RunFolder) -> Any:
+    from pytorch_lightning.profilers import PyTorchProfiler
+
+    return PyTorchProfiler(dirpath=run.path, filename="profile", sort_by_key="cpu_time_total", row_limit=40)
+
+
+def _note_bad(run: RunFolder, fault: DataError) -> None:
+    entry = {"where": fault.where, "reason": fault.what}
+    with run.quarantine.open("a") as ledger:
+        ledger.write(json.dumps(entry) + "\n")
+
+
+def _close(
+    config: TrainConfig, run: RunFolder, tracker: Tracker, journal: Journal, quarantine: Quarantine, status: str, wall_s: float
+) -> None:
+    """Outputs into lock and store, what was skipped, how it stands."""
+    best = run.best
+    if best is not None and status == "finished":
+        entry = {"kind": "checkpoint", "path": str(best), "digest": digest_file(best), "score": best_score(run)}
+        add_to_lock(run, outputs=entry)
+        tracker.output("checkpoint", best, entry["digest"])
+    console.print(f"trained {wall_s:.0f} s; waited for data {100 * journal.wait_share:.1f} % of the time")
+    if quarantine.faults:
+        first = next(iter(quarantine.faults.values()))
+        console.print(f"skipped {len(quarantine.faults)} bad frames, such as {first}; all in {run.quarantine}", markup=False)
+    tracker.finish(status)
+    behind = tracker.close()
+    if behind:
+        console.print(behind, markup=False)
+    run.set_status(status, pid=os.getpid(), wall_s=round(wall_s, 1), skipped=len(quarantine.faults))
+    if status == "stopped":
+        say_stopped(str(run.path))
+
+
+def root_of(config: TrainConfig) -> Path:
+    """Storage root."""
+    return Path(config.storage.root)
+
+
+__all__ = ["AvexpError", "fit"]

@@ -1,0 +1,122 @@
+"""What a run tells of itself while it trains: step and epoch values to the tracker, a bar and lines to the terminal."""
+
+import time
+from typing import Any
+
+from pytorch_lightning import Callback, LightningModule, Trainer
+from rich.progress import Progress, TaskID
+
+from avexp.core.progress import LOG_EVERY_S, columns, console
+from avexp.store.tracker import Tracker
+
+HEADLINES = {"objects/ap50": "AP50", "lanes/f1": "lane F1", "drivable/iou": "IoU", "path/error_2s_m": "path@2s [m]"}
+
+
+class Journal(Callback):
+    """Sends losses every n steps, and means and KPIs each epoch. Sums live in the checkpoint, so that a resumed epoch's
+    mean is that of the whole epoch.
+
+    Args:
+        tracker: where to.
+        every: steps between two step entries.
+    """
+
+    def __init__(self, tracker: Tracker, every: int) -> None:
+        self.tracker, self.every = tracker, every
+        self.sums: dict[str, float] = {}
+        self.count = 0
+        self.waited_s = 0.0
+        self.busy_s = 0.0
+        self._mark: float | None = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain values only."""
+        return {"sums": self.sums, "count": self.count}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from there."""
+        self.sums, self.count = dict(state_dict["sums"]), int(state_dict["count"])
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Time begins."""
+        self._mark = time.perf_counter()
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Time since the last step was spent waiting for data."""
+        now = time.perf_counter()
+        if self._mark is not None:
+            self.waited_s += now - self._mark
+        self._mark = now
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Add up, and log every n steps."""
+        now = time.perf_counter()
+        if self._mark is not None:
+            self.busy_s += now - self._mark
+        values = {"loss": float(outputs["loss"]), **{f"loss/{name}": float(v) for name, v in outputs["parts"].items()}}
+        for name, value in values.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value
+        self.count += 1
+        if trainer.global_step % self.every == 0 and not trainer.fit_loop._should_accumulate():
+            rate = trainer.optimizers[0].param_groups[0]["lr"]
+            step_values = {f"train/{name}": value for name, value in values.items()}
+            self.tracker.log({**step_values, "train/lr": float(rate)}, trainer.global_step)
+        self._mark = time.perf_counter()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Epoch means and KPIs."""
+        values = {f"epoch/{name}": total / max(1, self.count) for name, total in self.sums.items()}
+        if getattr(pl_module, "validated_epoch", -1) == trainer.current_epoch:
+            validated: dict[str, float] = pl_module.validated  # type: ignore[assignment]
+            values |= {f"val/{name}": value for name, value in validated.items()}
+        self.tracker.log({**values, "epoch/number": float(trainer.current_epoch)}, trainer.global_step)
+        self.sums, self.count = {}, 0
+
+    @property
+    def wait_share(self) -> float:
+        """Share of the training time that the step waited for data."""
+        return self.waited_s / max(1e-9, self.waited_s + self.busy_s)
+
+
+class TrainBar(Callback):
+    """One bar for the whole run on a terminal, a line now and then elsewhere; a line a validation on both.
+
+    Args:
+        steps: optimizer steps of the whole run.
+    """
+
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
+        self._progress: Progress | None = None
+        self._task = TaskID(0)
+        self._said = 0.0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Show the bar."""
+        if trainer.is_global_zero and console.is_terminal:
+            self._progress = Progress(*columns(), console=console)
+            self._task = self._progress.add_task("train", total=self.steps, completed=trainer.global_step, note="")
+            self._progress.start()
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Move it."""
+        if not trainer.is_global_zero:
+            return
+        if self._progress is not None:
+            self._progress.update(self._task, completed=trainer.global_step, note=f"loss {float(outputs['loss']):.3f}")
+        elif time.monotonic() - self._said > LOG_EVERY_S:
+            self._said = time.monotonic()
+            console.print(f"train: step {trainer.global_step} of {self.steps}, loss {float(outputs['loss']):.3f}")
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Say the validation's headline KPIs."""
+        if trainer.is_global_zero and getattr(pl_module, "validated_epoch", -1) == trainer.current_epoch:
+            kpis: dict[str, float] = pl_module.validated  # type: ignore[assignment]
+            parts = [f"{text} {kpis[name]:.3f}" for name, text in HEADLINES.items() if name in kpis]
+            console.print(f"epoch {trainer.current_epoch + 1}: " + ", ".join([*parts, f"score {kpis['score']:.3f}"]))
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Take the bar away."""
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None
