@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from avexp.metrics.matching import MATCH_IOU, MOST_PER_CLASS, FrameObjects
+from avexp.metrics.matching import MOST_PER_CLASS, FrameObjects
 
 COCO_IOUS = tuple(0.5 + 0.05 * step for step in range(10))
 
@@ -96,6 +96,3 @@ def _coco_found(frames: list[FrameObjects]) -> list[dict[str, Any]]:
         for number, frame in enumerate(frames, 1)
         for box, index, score in zip(frame.boxes, frame.classes, frame.scores, strict=True)
     ]
-
-
-__all__ = ["COCO_IOUS", "MATCH_IOU", "AveragePrecision", "average_precision"]

@@ -80,10 +80,10 @@ class DetectionEvidence:
     @classmethod
     def of(cls, frames: list[FrameObjects], matches: list[FrameMatches], classes: list[str]) -> "DetectionEvidence":
         """Gather the matches of frames; a frame's place in the list is its index in the weights."""
-        scores = np.array([score for frame in frames for score in frame.scores], np.float64)
-        names = np.array([name for frame in frames for name in frame.classes], np.int64)
-        hit = np.array([value for found in matches for value in found.hit], np.bool_)
-        counted = ~np.array([value for found in matches for value in found.ignored], np.bool_)
+        scores = np.concatenate([np.zeros(0, np.float32), *(frame.scores for frame in frames)]).astype(np.float64)
+        names = np.concatenate([np.zeros(0, np.int64), *(frame.classes for frame in frames)])
+        hit = np.concatenate([np.zeros(0, np.bool_), *(found.hit for found in matches)])
+        counted = ~np.concatenate([np.zeros(0, np.bool_), *(found.ignored for found in matches)])
         counts = [len(frame.scores) for frame in frames]
         owner = np.repeat(np.arange(len(frames)), counts)
         parts = []

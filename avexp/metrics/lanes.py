@@ -20,7 +20,9 @@ Floats = npt.NDArray[np.float64]
 CULANE_SIZE_PX = (1640, 590)
 CULANE_WIDTH_PX = 30
 CULANE_IOU = 0.5
-TUSIMPLE_SIZE_PX = (1280, 720)
+TUSIMPLE_ROWS = np.linspace(160, 710, 56) / 720
+"""Rows that are judged, in image heights."""
+TUSIMPLE_WIDTH_PX = 1280
 TUSIMPLE_TOLERANCE_PX = 20.0
 TUSIMPLE_FOUND = 0.85
 TUSIMPLE_MOST_LANES = 4
@@ -117,12 +119,12 @@ def tusimple_score(predicted: Sequence[Line], truth: Sequence[Line], image_size:
     if len(predicted) > len(truth) + 2:
         # the benchmark's rule against guessing
         return TusimpleScore(0.0, 0.0, 1.0)
-    rows = np.linspace(160, 710, 56) * (image_size[1] / TUSIMPLE_SIZE_PX[1])
-    guesses = [_at_rows(line, rows) for line in predicted]
+    rows = TUSIMPLE_ROWS * image_size[1]
+    guesses = [_at_rows(line, rows, image_size[0]) for line in predicted]
     best = []
     for line in truth:
-        wanted = _at_rows(line, rows)
-        tolerance = TUSIMPLE_TOLERANCE_PX * image_size[0] / TUSIMPLE_SIZE_PX[0] / np.cos(_angle(wanted, rows))
+        wanted = _at_rows(line, rows, image_size[0])
+        tolerance = TUSIMPLE_TOLERANCE_PX * image_size[0] / TUSIMPLE_WIDTH_PX / np.cos(_angle(wanted, rows))
         best.append(max((float((np.abs(guess - wanted) < tolerance).mean()) for guess in guesses), default=0.0))
     found = sum(share >= TUSIMPLE_FOUND for share in best)
     fp, fn, total = len(predicted) - found, len(truth) - found, sum(best)
@@ -132,8 +134,8 @@ def tusimple_score(predicted: Sequence[Line], truth: Sequence[Line], image_size:
     return TusimpleScore(total / judged, fp / len(predicted) if predicted else 0.0, fn / judged)
 
 
-def _at_rows(line: Line, rows: Floats) -> Floats:
-    """x of a polyline in image rows; ABSENT outside its ends or left of the image."""
+def _at_rows(line: Line, rows: Floats, width: int) -> Floats:
+    """x of a polyline in image rows; ABSENT beyond its ends or outside the image."""
     points = line[np.isfinite(line).all(1)].astype(np.float64)
     if len(points) == 0:
         return np.full(len(rows), ABSENT)
@@ -141,7 +143,7 @@ def _at_rows(line: Line, rows: Floats) -> Floats:
     # ends are met to within float32, so that a label's own first and last row count
     reached = (rows >= points[0, 1] - 1e-3) & (rows <= points[-1, 1] + 1e-3)
     x = np.interp(rows, points[:, 1], points[:, 0])
-    return np.where(reached & (x >= 0), x, ABSENT)
+    return np.where(reached & (x >= 0) & (x <= width), x, ABSENT)
 
 
 def _angle(x: Floats, rows: Floats) -> float:
