@@ -1,7 +1,7 @@
 """What is typed after a stage's name -> what Hydra takes: our own words taken out, groups put in order."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -51,8 +51,8 @@ class CommandLine:
         return [*self.flags, *self.overrides, *extra]
 
 
-def take_apart(arguments: Sequence[str]) -> CommandLine:
-    """Parse; unknown words are left to Hydra."""
+def take_apart(arguments: Sequence[str], aliases: Mapping[str, str] | None = None) -> CommandLine:
+    """Parse; unknown words are left to Hydra; ``aliases`` are short names for long keys."""
     overrides: list[str] = []
     flags: list[str] = []
     words = list(arguments)
@@ -74,7 +74,8 @@ def take_apart(arguments: Sequence[str]) -> CommandLine:
         elif word.startswith("-"):
             flags.append(word)
         else:
-            overrides.append(word)
+            key, equals, value = word.partition("=")
+            overrides.append(f"{(aliases or {}).get(key, key)}{equals}{value}")
     return CommandLine(
         overrides=_ordered(overrides),
         flags=flags,

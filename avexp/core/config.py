@@ -159,7 +159,6 @@ class IngestConfig(Stage):
     """conf/ingest.yaml."""
 
     reader: Any = None
-    source: str | None = None
     workers: int = 2
 
 

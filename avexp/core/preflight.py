@@ -113,7 +113,6 @@ def _target(node: DictConfig, path: str) -> Iterator[str]:
             yield f"{path}.{key}: {target} has no such argument{hint}"
     if not node.get("_partial_", False):
         absent = [name for name, item in signature.parameters.items() if item.required and name not in given]
-        absent = [name for name in absent if name != "params"]
         if absent:
             yield f"{path}: {target} needs {', '.join(absent)}"
 

@@ -28,11 +28,12 @@ class Entry:
     """A stage: its name, and the function behind it as ``module:function``, imported only once it is needed.
 
     The function is called with the typed config and the run folder; what it returns is the job's result (a number for a
-    search to optimise, or None).
+    search to optimise, or None). ``aliases`` are short names for long keys.
     """
 
     stage: str
     function: str
+    aliases: tuple[tuple[str, str], ...] = ()
 
     def call(self, config: Any, run: RunFolder) -> Any:
         """Import and call."""
@@ -58,7 +59,7 @@ def main(entry: Entry, arguments: Sequence[str] | None = None) -> None:
         # a plain checkout: Hydra finds plugins only in the package hydra_plugins on the path
         sys.path.insert(0, str(launchers))
     _register_schemas()
-    line = take_apart(sys.argv[1:] if arguments is None else arguments)
+    line = take_apart(sys.argv[1:] if arguments is None else arguments, dict(entry.aliases))
     try:
         raise SystemExit(_run(entry, line))
     except AvexpError as fault:
@@ -203,10 +204,10 @@ def _hydra(entry: Entry, line: CommandLine, folder: Path | None) -> int:
     """Hand over to Hydra for help, config print-outs, single runs and sweeps."""
     import hydra
 
-    extra: list[str] = []
+    extra = [f"hydra.job.name={entry.stage}", "hydra/job_logging=stdout"]
     if folder is not None:
         part = "sweep" if line.multirun else "run"
-        extra = [f"hydra.{part}.dir={folder}"] + (["hydra.sweep.subdir=${hydra:job.num}"] if line.multirun else [])
+        extra += [f"hydra.{part}.dir={folder}"] + (["hydra.sweep.subdir=${hydra:job.num}"] if line.multirun else [])
     sys.argv[1:] = line.for_hydra(*extra)
     results: list[tuple[RunFolder, str]] = []
 

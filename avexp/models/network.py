@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from avexp.models.head import Geometry, Head, HeadInput, Outputs, Term
 from avexp.models.loss_weights import FixedWeights
 from avexp.records.batch import Batch
+from avexp.records.labels import OBJECT_CLASSES
 
 MEAN = (0.40, 0.41, 0.41)
 DEVIATION = (0.25, 0.25, 0.26)
@@ -23,7 +24,7 @@ class Network(nn.Module):
         heads: by name; each called with a HeadInput.
         height_px: of the network image.
         width_px: of the network image.
-        classes: object classes.
+        classes: object classes; those of the dataset when a run builds it.
         loss_weights: how the heads' losses combine; equal weights if None.
         norm: normalisation in the heads.
         activation: activation in the heads.
@@ -39,7 +40,7 @@ class Network(nn.Module):
         heads: dict[str, Callable[..., Head]],
         height_px: int,
         width_px: int,
-        classes: Sequence[str],
+        classes: Sequence[str] = OBJECT_CLASSES,
         loss_weights: nn.Module | None = None,
         norm: str = "batch",
         activation: str = "relu",
