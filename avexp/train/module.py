@@ -10,13 +10,14 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from avexp.augmentation.pipeline import Augmentation, prepare
+from avexp.augmentation.pipeline import Augmentation
 from avexp.core.counter_random import seed32
 from avexp.metrics.kpi import KpiAccumulator
-from avexp.models.network import Network, camera_geometry, combine
+from avexp.models.network import Network, combine
 from avexp.models.postprocess import Postprocess
 from avexp.records.batch import Batch
 from avexp.records.prediction import Prediction
+from avexp.train.predictor import image_size_of, predict
 from avexp.train.truth import TruthSource, score_of
 
 
@@ -89,22 +90,7 @@ class Perception(LightningModule):
 
     def predictions(self, batch: Batch) -> list[Prediction]:
         """Predictions in camera pixels, of frames as the loader gives them at full size."""
-        size = tuple(int(value) for value in batch.camera_size[0])
-        image_size = (size[0], size[1])
-        with torch.autocast(self.device.type, enabled=False):
-            images = prepare(batch, self.network.size_px).images
-        raw = {head: {name: value.float() for name, value in parts.items()} for head, parts in self(images).items()}
-        geometry = camera_geometry(image_size, self.network.size_px)
-        decoded = self.network.decode(raw, geometry)
-        if "lanes" in raw:
-            decoded["lane_map"] = raw["lanes"]["lane_map"][:, 0].sigmoid()
-        arrays = {name: value.cpu().numpy() for name, value in decoded.items()}
-        return self.postprocess(arrays, self.constants(image_size), image_size)
-
-    def constants(self, image_size: tuple[int, int]) -> dict[str, Any]:
-        """Of all heads."""
-        geometry = camera_geometry(image_size, self.network.size_px)
-        return {key: value for name in self.network.heads for key, value in self.network.head(name).constants(geometry).items()}
+        return predict(self.network, self, self.postprocess, batch)
 
     def on_validation_epoch_start(self) -> None:
         """Count afresh."""
@@ -113,7 +99,7 @@ class Perception(LightningModule):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Add a batch's evidence; fillers have no key."""
         predictions = self.predictions(batch)
-        size = (int(batch.camera_size[0, 0]), int(batch.camera_size[0, 1]))
+        size = image_size_of(batch)
         for key, prediction in zip(batch.keys, predictions, strict=True):
             if key:
                 labels, sensor = self.truth(key)
