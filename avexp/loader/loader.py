@@ -110,7 +110,7 @@ class Loader:
         self.seed, self.least_width_px, self.rank, self.ranks = seed, least_width_px, rank, ranks
         self.threads, self.ahead, self.pin = max(1, threads), max(1, ahead), pin
         self.quarantine = quarantine or Quarantine()
-        self.sampler = EpochSampler()
+        self.sampler, self.batch_sampler = EpochSampler(), None
         self._position = 0
         self._pool: ThreadPoolExecutor | None = None
 

@@ -69,7 +69,7 @@ class Lanes(Head):
     def encode(self, batch: Batch) -> Outputs:
         """x [B, S, R] in cells (NaN where absent), map [B, 1, R, columns], labelled [B]."""
         rows_px = (torch.arange(self.rows, device=batch.lanes.device) + 0.5) * self.stride
-        all_x = crossings(batch.lanes, rows_px)
+        all_x = crossings(batch.lanes, rows_px, self.stride / 2)
         inside = torch.isfinite(all_x) & (all_x >= 0) & (all_x <= self.size_px[1])
         all_x = torch.where(inside, all_x, torch.nan) / self.stride
         slots = self._slots(batch)
@@ -131,12 +131,13 @@ class Lanes(Head):
         return {"lane_slots": list(SLOTS), "lane_rows_px": rows}
 
 
-def crossings(lanes: Tensor, rows_px: Tensor) -> Tensor:
+def crossings(lanes: Tensor, rows_px: Tensor, reach_px: float = 0.0) -> Tensor:
     """Where polylines cross image rows.
 
     Args:
         lanes: [B, L, P, 2], NaN-padded, near to far.
         rows_px: [R].
+        reach_px: how far a lane is continued beyond its ends.
 
     Returns:
         x [B, L, R]; NaN where the lane does not reach the row; the nearest crossing where there are several.
@@ -145,7 +146,12 @@ def crossings(lanes: Tensor, rows_px: Tensor) -> Tensor:
         return lanes.new_full((*lanes.shape[:2], len(rows_px)), torch.nan)
     start, end = lanes[..., :-1, None, :], lanes[..., 1:, None, :]
     low, high = torch.minimum(start[..., 1], end[..., 1]), torch.maximum(start[..., 1], end[..., 1])
-    hit = (rows_px >= low) & (rows_px < high)
+    # a row is a cell: a lane that ends inside it is continued to its centre
+    known = torch.isfinite(lanes[..., 1])
+    bottom = torch.where(known, lanes[..., 1], -torch.inf).amax(2)[..., None, None]
+    top = torch.where(known, lanes[..., 1], torch.inf).amin(2)[..., None, None]
+    low, high = torch.where(low == top, low - reach_px, low), torch.where(high == bottom, high + reach_px, high)
+    hit = (rows_px >= low) & (rows_px < high) & (end[..., 1] != start[..., 1])
     share = (rows_px - start[..., 1]) / torch.where(hit, end[..., 1] - start[..., 1], torch.ones_like(low))
     x = start[..., 0] + share * (end[..., 0] - start[..., 0])
     first = hit.float().argmax(2, keepdim=True)

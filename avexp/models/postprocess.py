@@ -41,7 +41,7 @@ class RowLanes:
         for x, score, slot in zip(outputs["lane_x"], outputs["lane_score"], constants["lane_slots"], strict=True):
             kept = np.flatnonzero(score >= self.score_min)[::-1]
             if len(kept) >= self.rows_min:
-                lanes.append(np.stack([x[kept], rows[kept]], 1).astype(np.float32))
+                lanes.append(_to_cell_ends(np.stack([x[kept], rows[kept]], 1).astype(np.float32), rows))
                 scores.append(float(score[kept].mean()))
                 slots.append(int(slot))
         return lanes, np.array(scores, np.float32), np.array(slots, np.int64)
@@ -169,6 +169,16 @@ class Postprocess:
         if "path" in frame:
             fields |= {"path": frame["path"].astype(np.float32), "curvature": float(frame["curvature"])}
         return Prediction(**fields)
+
+
+def _to_cell_ends(line: Floats, rows_px: Floats) -> Floats:
+    """A polyline through row centres, continued by half a row at both ends: that far its rows speak for it."""
+    half = float(rows_px[1] - rows_px[0]) / 2
+    ends = []
+    for end, inner in ((line[0], line[1]), (line[-1], line[-2])):
+        step = end - inner
+        ends.append(end + step * (half / max(abs(float(step[1])), 1e-6)))
+    return np.concatenate([ends[0][None], line, ends[1][None]]).astype(np.float32)
 
 
 def _ious(box: Floats, others: Floats) -> Floats:

@@ -93,7 +93,7 @@ class StepCheckpoint(Callback):
     def save(self, trainer: Trainer) -> None:
         """Save after this step, on all ranks together."""
         self.last = trainer.global_step
-        trainer.save_checkpoint(self.run.step_checkpoint(self.last))
+        trainer.save_checkpoint(self.run.step_checkpoint(self.last), weights_only=False)
         self.tidy(trainer)
 
     def tidy(self, trainer: Trainer) -> None:

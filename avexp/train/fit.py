@@ -1,6 +1,7 @@
 """``fit``: the whole of a training run, from config to best checkpoint."""
 
 import json
+import logging
 import os
 import time
 import warnings
@@ -70,7 +71,9 @@ def _fit_rank(config: TrainConfig, run: RunFolder, dataset: Any) -> float:
     status = "failed"
     try:
         with warnings.catch_warnings():
+            # Lightning's hints on workers and loggers do not fit our loader and journal
             warnings.filterwarnings("ignore", module="pytorch_lightning|lightning_fabric")
+            logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
             trainer.fit(module, data.train, data.val, ckpt_path=newest_valid(run), weights_only=True)
         status = "finished"
     except StopTraining:
