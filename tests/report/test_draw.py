@@ -59,7 +59,7 @@ def test_every_task_leaves_its_colour_where_it_belongs():
 def test_truth_is_dashed_and_of_one_camera():
     image = draw_frame(GREY, None, truth(), camera=CAMERA, legend=False)
     column = image[100:350, 49:52].max(1)
-    white = (column == TRUTH).all(1)
+    white = (np.abs(column.astype(int) - TRUTH) < 40).all(1)
     assert 0.2 < white.mean() < 0.8
     assert (image[50, 5:15] == 90).all()
 
