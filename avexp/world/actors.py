@@ -1,0 +1,272 @@
+"""Who moves through a drive: the car itself, traffic, cyclists and pedestrians, and where each is at a time."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from avexp.records.labels import Road
+from avexp.world.course import BEHIND_M, Course
+from avexp.world.figures import PHASES, STRIDE_M, make_cyclist, make_pedestrian
+from avexp.world.look import Palette, pick
+from avexp.world.mesh import Mesh
+from avexp.world.scene import BRAKE_ON, HEAD_ON, TAIL_ON, Thing
+from avexp.world.traffic import TICK_S, LaneStart, simulate, speed_caps, stop_line
+from avexp.world.vehicles import Vehicle, make_car, make_truck
+
+Floats = npt.NDArray[np.float64]
+EGO_LENGTH_M = 4.6
+
+
+@dataclass(frozen=True, slots=True)
+class Mover:
+    """A vehicle or cyclist on the course.
+
+    Attributes:
+        poses: meshes by phase of motion (one for vehicles).
+        size_m, category: for the label.
+        d_m: offset of its way; ``direction`` +1 with the car, -1 against it.
+        s_m: [T] place on the course each TICK_S.
+        wander: phase of its swing in the lane.
+    """
+
+    poses: tuple[Mesh, ...]
+    size_m: tuple[float, float, float]
+    category: str
+    d_m: float
+    direction: int
+    s_m: Floats
+    wander: float
+    track: str
+
+
+@dataclass(frozen=True, slots=True)
+class Walker:
+    """A pedestrian: at time t at (s, d) = start + velocity * clip(t - since, 0, during)."""
+
+    poses: tuple[Mesh, ...]
+    height_m: float
+    start: tuple[float, float]
+    velocity: tuple[float, float]
+    since_s: float
+    during_s: float
+    track: str
+
+
+@dataclass(frozen=True, slots=True)
+class Cast:
+    """All who move: ``ego_s`` [T] is the car's own place on the course."""
+
+    ego_s: Floats
+    movers: tuple[Mover, ...]
+    walkers: tuple[Walker, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Crowding:
+    """How many there are: vehicles per kilometre and lane, share of trucks, cyclists and pedestrians per kilometre."""
+
+    vehicles: float
+    trucks: float
+    cyclists: float
+    pedestrians: float
+
+
+def make_cast(
+    rng: np.random.Generator, course: Course, palette: Palette, crowding: Crowding, duration_s: float
+) -> Cast:
+    """A random cast; the car itself drives in its lane behind a lead vehicle, most of the time."""
+    layout = course.layout
+    limit = rng.uniform(24, 34) if layout.kind is Road.highway else rng.uniform(9.5, 14.5)
+    caps = speed_caps(course, limit * 1.2)
+    forward = tuple((stop_line(j), j) for j in course.junctions if j.lights)
+    length = course.length_m
+    backward = tuple((length - (2 * j.s_m - stop_line(j)), j) for j in course.junctions if j.lights)
+    movers: list[Mover] = []
+    ego_s = np.zeros(0)
+    for lane, (d, direction) in enumerate(layout.lanes):
+        own = lane == layout.ego_lane
+        start, vehicles = _lane_start(rng, palette, crowding, limit, own, direction, length)
+        places = simulate(
+            start, caps if direction > 0 else caps[::-1], forward if direction > 0 else backward, duration_s
+        )
+        for i, vehicle in enumerate(vehicles):
+            if vehicle is None:
+                ego_s = places[i]
+                continue
+            s = places[i] if direction > 0 else length - places[i]
+            track = f"v{lane}-{i}"
+            movers.append(
+                Mover((vehicle.mesh,), vehicle.size_m, vehicle.category, d, direction, s, rng.uniform(0, 6.3), track)
+            )
+    movers += _cyclists(rng, course, palette, crowding, ego_s)
+    walkers = _walkers(rng, course, palette, crowding, ego_s, movers) if layout.kind is Road.urban else ()
+    return Cast(ego_s, tuple(movers), walkers)
+
+
+def _vehicle(rng: np.random.Generator, palette: Palette, trucks: float) -> Vehicle:
+    if rng.random() < trucks:
+        return make_truck(
+            rng, pick(rng, palette.cars), pick(rng, palette.walls if rng.random() < 0.5 else palette.cars)
+        )
+    return make_car(rng, palette.shapes, pick(rng, palette.cars))
+
+
+def _lane_start(
+    rng: np.random.Generator,
+    palette: Palette,
+    crowding: Crowding,
+    limit: float,
+    own: bool,
+    direction: int,
+    length: float,
+) -> tuple[LaneStart, list[Vehicle | None]]:
+    """Vehicles of a lane, rear to front; None is the car itself."""
+    places: list[float] = []
+    vehicles: list[Vehicle | None] = []
+    mean_gap = 1000.0 / crowding.vehicles
+    end = BEHIND_M + 420.0 if direction > 0 else length
+    s = rng.uniform(0, mean_gap) if direction > 0 else 0.0
+    before = 0.0
+    while s < end:
+        vehicle = _vehicle(rng, palette, crowding.trucks)
+        s += vehicle.size_m[0] / 2 + before
+        if own and s > BEHIND_M - 8 and None not in vehicles:
+            s = max(s, BEHIND_M)
+            places.append(s)
+            vehicles.append(None)
+            s += EGO_LENGTH_M / 2 + vehicle.size_m[0] / 2 + rng.uniform(8, 45)
+        places.append(s)
+        vehicles.append(vehicle)
+        before = vehicle.size_m[0] / 2
+        s += 6.0 + rng.exponential(max(mean_gap - 12.0, 4.0))
+    if own and None not in vehicles:
+        places.append(max(s, BEHIND_M))
+        vehicles.append(None)
+    lengths = np.array([EGO_LENGTH_M if v is None else v.size_m[0] for v in vehicles])
+    slow = np.array([0.85 if v is not None and v.category == "truck" else 1.0 for v in vehicles])
+    wishes = limit * slow * rng.uniform(0.82, 1.1, len(vehicles))
+    return LaneStart(np.array(places), lengths, wishes, rng.uniform(0, 6.3, len(vehicles))), vehicles
+
+
+def _cyclists(
+    rng: np.random.Generator, course: Course, palette: Palette, crowding: Crowding, ego_s: Floats
+) -> list[Mover]:
+    movers: list[Mover] = []
+    reach = float(ego_s[-1]) + 150
+    for i in range(int(rng.poisson(crowding.cyclists * (reach - BEHIND_M) / 1000))):
+        poses = make_cyclist(
+            rng, pick(rng, palette.coats), pick(rng, palette.coats), pick(rng, palette.skins), pick(rng, palette.cars)
+        )
+        direction = 1 if rng.random() < 0.65 else -1
+        side = course.layout.surface[1] if direction > 0 else course.layout.surface[0]
+        d = side + direction * 0.35 + (direction * 1.9 if course.layout.parking and rng.random() < 0.5 else 0.0)
+        start, speed = rng.uniform(BEHIND_M + 10, reach), direction * rng.uniform(3.0, 6.5)
+        s = start + speed * np.arange(len(ego_s)) * TICK_S
+        movers.append(Mover(poses, (1.75, 0.55, 1.75), "cyclist", d, direction, s, rng.uniform(0, 6.3), f"c{i}"))
+    return movers
+
+
+def _walkers(
+    rng: np.random.Generator, course: Course, palette: Palette, crowding: Crowding, ego_s: Floats, movers: list[Mover]
+) -> tuple[Walker, ...]:
+    walkers: list[Walker] = []
+    reach = float(ego_s[-1]) + 120
+    left, right = course.layout.surface
+    wide = course.layout.sidewalk_m
+    for i in range(int(rng.poisson(crowding.pedestrians * (reach - BEHIND_M) / 1000))):
+        height = float(rng.choice([rng.uniform(1.55, 1.95), rng.uniform(1.0, 1.4)], p=[0.88, 0.12]))
+        poses = make_pedestrian(
+            rng, height, pick(rng, palette.coats), pick(rng, palette.coats), pick(rng, palette.skins)
+        )
+        s = rng.uniform(BEHIND_M + 5, reach)
+        if rng.random() < 0.3:
+            near = [c for c in course.crossings if BEHIND_M < c < reach]
+            s = float(rng.choice(near)) + rng.uniform(-1.4, 1.4) if near and rng.random() < 0.7 else s
+            crossing = _crossing(rng, course, s, ego_s, movers)
+            if crossing is not None:
+                walkers.append(Walker(poses, height, *crossing, f"p{i}"))
+                continue
+        onto = rng.uniform(0.4, wide - 0.4)
+        d = left + onto if rng.random() < 0.5 else right - onto
+        speed = rng.choice([-1.0, 0.0, 1.0], p=[0.4, 0.2, 0.4]) * rng.uniform(0.9, 1.6)
+        walkers.append(
+            Walker(poses, height, (s - speed * float(rng.uniform(0, 20)), d), (speed, 0.0), 0.0, 1e6, f"p{i}")
+        )
+    return tuple(walkers)
+
+
+def _crossing(
+    rng: np.random.Generator, course: Course, s: float, ego_s: Floats, movers: list[Mover]
+) -> tuple[tuple[float, float], tuple[float, float], float, float] | None:
+    """A walk across the road at s while no vehicle is near the pedestrian, and the car is 12 to 80 m away."""
+    left, right = course.layout.surface
+    sign = float(rng.choice([-1.0, 1.0]))
+    start = (right - 1.0) if sign > 0 else (left + 1.0)
+    speed = rng.uniform(1.1, 1.8)
+    during = (left - right + 2.0) / speed
+    ticks = np.arange(0, during, 0.3)
+    d = start + sign * speed * ticks
+    for _ in range(8):
+        ahead = rng.uniform(14, 80)
+        now = float(np.interp(s - ahead, ego_s, np.arange(len(ego_s)) * TICK_S))
+        index = np.clip(((now + ticks) / TICK_S).astype(int), 0, len(ego_s) - 1)
+        if np.any(np.abs(ego_s[index] - s) < 8):
+            continue
+        beside = [(m.s_m[index], m.d_m) for m in movers]
+        if not any(np.any((np.abs(place - s) < 6) & (np.abs(lane - d) < 2)) for place, lane in beside):
+            return (s, start), (0.0, sign * speed), now, during
+    return None
+
+
+def things_at(cast: Cast, course: Course, t_s: float, near_s: tuple[float, float], lamps: bool) -> list[Thing]:
+    """The movers and walkers between two places of the course at a time."""
+    things: list[Thing] = []
+    index = min(max(t_s / TICK_S, 0.0), len(cast.ego_s) - 2.001)
+    low, share = int(index), index - int(index)
+    if cast.movers:
+        s_low = np.array([m.s_m[low] for m in cast.movers])
+        step = np.array([m.s_m[low + 1] for m in cast.movers]) - s_low
+        last = s_low - np.array([m.s_m[max(low - 4, 0)] for m in cast.movers])
+        slows = np.abs(step) * 4 < np.abs(last) - 0.02
+        s = s_low + step * share
+        keep = np.flatnonzero((s > near_s[0]) & (s < near_s[1]))
+        things += _placed_movers(cast, course, s, slows, keep, lamps)
+    for walker in cast.walkers:
+        since = min(max(t_s - walker.since_s, 0.0), walker.during_s)
+        s_w, d = walker.start[0] + walker.velocity[0] * since, walker.start[1] + walker.velocity[1] * since
+        if near_s[0] < s_w < near_s[1]:
+            things.append(_placed_walker(walker, course, s_w, d, since))
+    return things
+
+
+def _placed_movers(
+    cast: Cast, course: Course, s: Floats, slows: npt.NDArray[np.bool_], keep: npt.NDArray[np.int64], lamps: bool
+) -> list[Thing]:
+    wander = np.array([cast.movers[i].wander for i in keep])
+    direction = np.array([cast.movers[i].direction for i in keep])
+    d = np.array([cast.movers[i].d_m for i in keep]) + 0.22 * np.sin(s[keep] / 38 + wander)
+    slope = 0.22 / 38 * np.cos(s[keep] / 38 + wander)
+    x, y, heading, _ = course.at(s[keep])
+    yaw = heading + np.arctan(slope) + np.where(direction < 0, np.pi, 0.0)
+    px, py = x - np.sin(heading) * d, y + np.cos(heading) * d
+    things = []
+    for row, i in enumerate(keep):
+        m = cast.movers[i]
+        mesh = m.poses[int(abs(s[i]) / 5.2 * PHASES) % PHASES] if len(m.poses) > 1 else m.poses[0]
+        bits = (HEAD_ON | TAIL_ON if lamps else 0) | (BRAKE_ON if slows[i] else 0)
+        things.append(
+            Thing(mesh, float(px[row]), float(py[row]), float(yaw[row]), m.category, m.track, m.size_m, 0.0, None, bits)
+        )
+    return things
+
+
+def _placed_walker(walker: Walker, course: Course, s: float, d: float, since: float) -> Thing:
+    x, y, heading, _ = (float(v) for v in course.at(np.array(s)))
+    speed = float(np.hypot(*walker.velocity))
+    moving = speed > 0 and 0 < since < walker.during_s
+    phase = int(since * speed / (STRIDE_M * walker.height_m / 1.75) * PHASES) % PHASES if moving else 0
+    yaw = heading + (float(np.arctan2(walker.velocity[1], walker.velocity[0])) if speed > 0 else walker.start[0] % 6.28)
+    place = (x - float(np.sin(heading)) * d, y + float(np.cos(heading)) * d)
+    size = (0.5, 0.55, walker.height_m)
+    return Thing(walker.poses[phase], *place, yaw, "pedestrian", walker.track, size)
