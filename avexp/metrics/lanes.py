@@ -3,7 +3,8 @@
 Sources: Pan et al. 2018, "Spatial As Deep" (CULane: each lane a line 30 px wide on a 1640x590 canvas, a pair whose IoU
 exceeds 0.5 is right, pairs chosen one to one for the greatest sum of IoU; its splines between points are left out: our
 polylines are dense). TuSimple lane detection benchmark (2017, evaluate/lane.py): per image row, a point closer than
-20 px / cos(angle of the lane) at 1280 wide is right; a lane with 85 % right rows is found.
+20 px / cos(angle of the lane) at 1280 wide is right, as is a row that both leave out; a lane with 85 % right rows is found.
+Rows are those between the highest and the lowest true point of a frame, so the figure is a little stricter than the benchmark's.
 """
 
 from collections.abc import Sequence
@@ -21,7 +22,7 @@ CULANE_SIZE_PX = (1640, 590)
 CULANE_WIDTH_PX = 30
 CULANE_IOU = 0.5
 TUSIMPLE_ROWS = np.linspace(160, 710, 56) / 720
-"""Rows that are judged, in image heights."""
+"""Rows that can be judged (160, 170 ... 710 of 720), in image heights."""
 TUSIMPLE_WIDTH_PX = 1280
 TUSIMPLE_TOLERANCE_PX = 20.0
 TUSIMPLE_FOUND = 0.85
@@ -109,7 +110,7 @@ class TusimpleScore:
 
 
 def tusimple_score(predicted: Sequence[Line], truth: Sequence[Line], image_size: tuple[int, int]) -> TusimpleScore:
-    """TuSimple's score of one frame; its rows (160, 170 ... 710 of 720) and tolerance scale with the image.
+    """TuSimple's score of one frame; its rows (10 px apart at 720 high) and tolerance scale with the image.
 
     Args:
         predicted: polylines [P, 2] px.
@@ -119,7 +120,7 @@ def tusimple_score(predicted: Sequence[Line], truth: Sequence[Line], image_size:
     if len(predicted) > len(truth) + 2:
         # the benchmark's rule against guessing
         return TusimpleScore(0.0, 0.0, 1.0)
-    rows = TUSIMPLE_ROWS * image_size[1]
+    rows = _judged_rows(truth, image_size[1])
     guesses = [_at_rows(line, rows, image_size[0]) for line in predicted]
     best = []
     for line in truth:
@@ -132,6 +133,18 @@ def tusimple_score(predicted: Sequence[Line], truth: Sequence[Line], image_size:
         fn, total = max(fn - 1, 0), total - min(best)
     judged = max(min(TUSIMPLE_MOST_LANES, len(truth)), 1)
     return TusimpleScore(total / judged, fp / len(predicted) if predicted else 0.0, fn / judged)
+
+
+def _judged_rows(truth: Sequence[Line], height: int) -> Floats:
+    """TuSimple's rows between the highest and the lowest true point of the frame.
+
+    The benchmark lists its rows with the labels, our records do not. Rows above all lanes would be right for free.
+    """
+    y = np.concatenate([line[:, 1] for line in truth])
+    low, high = float(np.nanmin(y)) - 1e-3, float(np.nanmax(y)) + 1e-3
+    rows = TUSIMPLE_ROWS * height
+    rows = rows[(rows >= low) & (rows <= high)]
+    return rows if len(rows) else np.array([(low + high) / 2])
 
 
 def _at_rows(line: Line, rows: Floats, width: int) -> Floats:

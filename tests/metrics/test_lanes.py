@@ -55,11 +55,20 @@ def test_tusimple_tolerance_widens_with_the_angle_and_scales_with_the_width():
 
 
 def test_tusimple_rows_that_both_leave_out_agree():
-    # of 56 rows the truth has the lower 40, the prediction the lower 30: 10 rows differ, 46 agree
-    score = tusimple_score([lane(400, rows=slice(26, None))], [lane(400, rows=slice(16, None))], HD)
-    assert score.accuracy == pytest.approx(46 / 56)
+    # the left lane has all 56 rows and is met; the right one has the lower 40, the prediction the lower 30: 46 agree
+    truth = [lane(400), lane(800, rows=slice(16, None))]
+    score = tusimple_score([lane(400), lane(800, rows=slice(26, None))], truth, HD)
+    assert score.accuracy == pytest.approx((1 + 46 / 56) / 2)
     # below 85 %: neither found nor right
-    assert (score.fp, score.fn) == (1.0, 1.0)
+    assert (score.fp, score.fn) == (0.5, 0.5)
+
+
+def test_tusimple_judges_no_row_above_all_lanes():
+    # only the lower 20 rows are labelled: being 30 px off there is being wrong everywhere
+    assert tusimple_score([lane(430, rows=slice(36, None))], [lane(400, rows=slice(36, None))], HD).accuracy == 0
+    # and a lane of 4 px between two rows is judged in its middle
+    short = np.array([(400, 333), (400, 337)], np.float32)
+    assert tusimple_score([short], [short], HD).accuracy == 1
 
 
 def test_tusimple_forgives_one_lane_beyond_four_and_punishes_guessing():
