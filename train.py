@@ -4,4 +4,4 @@ lists the groups; ``-m seed=1,2`` sweeps; ``resume=<run>`` goes on; ``+replay=<r
 from avexp.core.stage import Entry, main
 
 if __name__ == "__main__":
-    main(Entry("train", "avexp.train.fit:fit"))
+    main(Entry("train", "avexp.train.fit:fit", then="avexp.evaluate.after_training:conclude"))

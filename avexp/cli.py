@@ -5,7 +5,7 @@ import sys
 from avexp.core.stage import Entry, main as run_stage
 
 STAGES = {
-    "train": Entry("train", "avexp.train.fit:fit"),
+    "train": Entry("train", "avexp.train.fit:fit", then="avexp.evaluate.after_training:conclude"),
     "export": Entry("export", "avexp.export.pipeline:export"),
     "ingest": Entry("ingest", "avexp.ingest.stage:run_ingest", (("source", "reader.source"),)),
     "evaluate": Entry("evaluate", "avexp.evaluate.stage:run_evaluate"),

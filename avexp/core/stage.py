@@ -28,17 +28,23 @@ class Entry:
     """A stage: its name, and the function behind it as ``module:function``, imported only once it is needed.
 
     The function is called with the typed config and the run folder; what it returns is the job's result (a number for a
-    search to optimise, or None). ``aliases`` are short names for long keys.
+    search to optimise, or None). ``aliases`` are short names for long keys. ``then``
+    is called after it with the same arguments: a higher room's part, such as the report.
     """
 
     stage: str
     function: str
     aliases: tuple[tuple[str, str], ...] = ()
+    then: str = ""
 
     def call(self, config: Any, run: RunFolder) -> Any:
         """Import and call."""
-        module, _, name = self.function.partition(":")
-        return getattr(import_module(module), name)(config, run)
+        result = None
+        for place, dotted in enumerate(name for name in (self.function, self.then) if name):
+            module, _, name = dotted.partition(":")
+            value = getattr(import_module(module), name)(config, run)
+            result = value if place == 0 else result
+        return result
 
 
 def conf_folder() -> Path:

@@ -11,7 +11,7 @@ from avexp.core.errors import DataError
 from avexp.loader.decode import Image, decode
 from avexp.records.dataset import CONDITIONS, Dataset
 from avexp.records.frame import EgoState
-from avexp.records.labels import LIGHT_STATES, TASKS, LabelFile, Labels
+from avexp.records.labels import LIGHT_STATES, TASKS, IgnoreRegion, LabelFile, Labels
 from avexp.records.session import Sensor
 
 Floats = npt.NDArray[np.float32]
@@ -125,7 +125,7 @@ def label_arrays(
         state = thing.attributes.get("state", "")
         code = LIGHT_STATES.index(state) if state in LIGHT_STATES else -1
         facts.append((classes.index(thing.category), NAN if thing.distance_m is None else thing.distance_m, code))
-    ignore += [region.box for region in (labels.ignore if labels else []) if region.sensor == sensor]
+    ignore += [region.box for region in (labels.ignore if labels else []) if _counts(region, sensor)]
     lanes = [lane.image[sensor] for lane in (labels.lanes if labels else []) if len(lane.image.get(sensor, [])) > 1]
     rings = [ring for region in (labels.drivable if labels else []) if region.sensor == sensor for ring in region.rings]
     path = labels.path if labels else None
@@ -166,3 +166,8 @@ def filler(like: Sample | None, size: tuple[int, int], classes: list[str], key: 
 def key_hash(key: str) -> int:
     """What a frame's augmentation is drawn from."""
     return name_hash(key) << 32 | name_hash(key[::-1])
+
+
+def _counts(region: IgnoreRegion, sensor: str) -> bool:
+    """Whether a region is ignored by objects in this camera."""
+    return region.sensor == sensor and "objects" in region.tasks

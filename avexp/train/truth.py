@@ -27,6 +27,10 @@ class DatasetTruth:
         self._row = {dataset.key(int(row)): int(row) for row in rows}
         self._kept: dict[str, Labels] = {}
 
+    def row(self, key: str) -> int:
+        """Index row of a key."""
+        return self._row[key]
+
     def __call__(self, key: str) -> tuple[Labels, str]:
         """Labels (without tasks where the frame has none) and sensor."""
         row = self._row[key]

@@ -1,0 +1,74 @@
+"""What train.py ends with: the best checkpoint judged against the constant predictor, a table, the report, what to type next."""
+
+import torch
+
+from avexp.core.config import TrainConfig
+from avexp.core.files import write_json
+from avexp.core.progress import console
+from avexp.core.run_folder import RunFolder
+from avexp.evaluate import kpi_report
+from avexp.evaluate.attribution import attribution
+from avexp.evaluate.judge import Judged, judge, judge_constant, picture_keys
+from avexp.loader.collate import collate
+from avexp.loader.loader import Quarantine
+from avexp.loader.sample import read_sample
+from avexp.records.dataset import Dataset
+from avexp.report.html import Report
+from avexp.report.tables import show
+from avexp.train.assemble import Rank, evaluation_loader, make_data, open_dataset
+from avexp.train.launch import is_rank
+from avexp.train.predictor import NetworkPredictor, load_predictor
+from avexp.train.truth import DatasetTruth
+
+ATTRIBUTED = 3
+"""Frames with attribution maps."""
+
+
+def conclude(config: TrainConfig, run: RunFolder) -> None:
+    """Judge and report a finished run; a stopped one is left as it is."""
+    best = run.best
+    if run.state() != "finished" or best is None or is_rank():
+        return
+    dataset = open_dataset(config)
+    data = make_data(config, dataset, Rank(), Quarantine())
+    predictor = load_predictor(best)
+    truth = DatasetTruth(dataset, data.val_rows)
+    keys = picture_keys(dataset, data.val_rows, config.trainer.pictures)
+    loader = evaluation_loader(dataset, data.val_rows, config.loader)
+    judged = judge([predictor], loader, truth, keys)
+    constant = judge_constant(dataset, data.val_rows, data.train_rows)
+    write_report(run, dataset, predictor, [constant, *judged], truth)
+    columns = {one.name: one.evidence.compute() for one in [constant, *judged]}
+    write_json(run.kpis, columns)
+    show(kpi_report.headline_table([constant, *judged], dataset.manifest.object_classes, f"{run.name} {run.id}"), console=console)
+    console.print(f"run         {run.path}\ncheckpoint  {best}\nreport      {run.report}", markup=False, soft_wrap=True)
+    console.print(f"next        python export.py run={run.name}/latest", markup=False, soft_wrap=True)
+
+
+def write_report(
+    run: RunFolder, dataset: Dataset, predictor: NetworkPredictor, judged: list[Judged], truth: DatasetTruth
+) -> None:
+    """The self-contained report of a training run."""
+    classes = dataset.manifest.object_classes
+    report = Report(f"avexp: {run.name}", f"Training run {run.id}")
+    report.add_facts(kpi_report.run_facts(run, dataset))
+    report.add_cards(kpi_report.headline_cards(judged[0], judged[-1]))
+    kpi_report.add_frames(report, judged[-1], dataset, truth)
+    kpi_report.add_kpis(report, judged, classes)
+    kpi_report.add_loss_curves(report, run)
+    add_attributions(report, predictor, dataset, truth, list(judged[-1].kept)[:ATTRIBUTED])
+    report.add_skipped(kpi_report.skipped_of(run, dataset))
+    report.write(run.report)
+
+
+def add_attributions(
+    report: Report, predictor: NetworkPredictor, dataset: Dataset, truth: DatasetTruth, keys: list[str]
+) -> None:
+    """Attribution maps of some frames."""
+    if not keys:
+        return
+    batch = collate([read_sample(dataset, truth.row(key), None) for key in keys])
+    with torch.enable_grad():
+        maps = attribution(predictor.network, batch)
+    captions = [kpi_report.caption(truth(key)[0].conditions, key) for key in keys]
+    kpi_report.add_attribution(report, maps, list(batch.images.numpy()), captions)
