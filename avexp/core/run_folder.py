@@ -95,6 +95,26 @@ class RunFolder:
         return self.path / "metrics.jsonl"
 
     @property
+    def tracking(self) -> Path:
+        """Params, pictures, inputs, outputs and states for the tracking server, one JSON object a line."""
+        return self.path / "tracking.jsonl"
+
+    @property
+    def tracking_state(self) -> Path:
+        """The run's id on the tracking server, and how far metrics and tracking were sent."""
+        return self.path / "mlflow.json"
+
+    @property
+    def tracking_lock(self) -> Path:
+        """Held while a process sends."""
+        return self.path / ".tracking.lock"
+
+    @property
+    def cost(self) -> Path:
+        """What the run has cost so far, over all its resumptions."""
+        return self.path / "cost.json"
+
+    @property
     def quarantine(self) -> Path:
         """What could not be read, one JSON object a line."""
         return self.path / "quarantine.jsonl"
