@@ -191,7 +191,9 @@ def _resume(entry: Entry, run: RunFolder, line: CommandLine) -> int:
 
     if line.resume != "auto" and line.overrides:
         remedy = "leave them out, or start a new run with +replay=<run>"
-        raise ConfigError([f"resume: a run goes on with its own config; {word} cannot change it; {remedy}" for word in line.overrides])
+        raise ConfigError(
+            [f"resume: a run goes on with its own config; {word} cannot change it; {remedy}" for word in line.overrides]
+        )
     if not run.config.is_file():
         raise RunError(str(run.path), "holds no config.yaml", "it never started; start a new run")
     config = OmegaConf.load(run.config)
@@ -220,7 +222,9 @@ def _hydra(entry: Entry, line: CommandLine, folder: Path | None) -> int:
     def job(config: DictConfig) -> Any:
         return _job(entry, config, results, line.multirun)
 
-    decorated: Callable[[], Any] = hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name=entry.stage)(job)
+    decorated: Callable[[], Any] = hydra.main(
+        version_base="1.3", config_path=str(conf_folder()), config_name=entry.stage
+    )(job)
     decorated()
     if line.multirun:
         _tell_sweep(results)

@@ -40,7 +40,10 @@ def conclude(config: TrainConfig, run: RunFolder) -> None:
     write_report(run, dataset, predictor, [constant, *judged], truth)
     columns = {one.name: one.evidence.compute() for one in [constant, *judged]}
     write_json(run.kpis, columns)
-    show(kpi_report.headline_table([constant, *judged], dataset.manifest.object_classes, f"{run.name} {run.id}"), console=console)
+    show(
+        kpi_report.headline_table([constant, *judged], dataset.manifest.object_classes, f"{run.name} {run.id}"),
+        console=console,
+    )
     console.print(f"run         {run.path}\ncheckpoint  {best}\nreport      {run.report}", markup=False, soft_wrap=True)
     console.print(f"next        python export.py run={run.name}/latest", markup=False, soft_wrap=True)
 

@@ -46,7 +46,9 @@ class Judged:
     images: dict[str, npt.NDArray[np.uint8]] = field(default_factory=dict)
 
 
-def judge(predictors: Sequence[Predictor], loader: Loader, truth: DatasetTruth, keep: Sequence[str] = ()) -> list[Judged]:
+def judge(
+    predictors: Sequence[Predictor], loader: Loader, truth: DatasetTruth, keep: Sequence[str] = ()
+) -> list[Judged]:
     """All predictors over the same frames, each frame read once.
 
     Args:

@@ -24,7 +24,9 @@ from avexp.train.truth import DatasetTruth
 SMOOTH_STEPS = 9
 
 
-def kpi_rows(columns: Mapping[str, Mapping[str, float]], classes: Sequence[str], headlines: bool = False) -> list[KpiRow]:
+def kpi_rows(
+    columns: Mapping[str, Mapping[str, float]], classes: Sequence[str], headlines: bool = False
+) -> list[KpiRow]:
     """Rows of a KPI table.
 
     Args:
@@ -114,11 +116,13 @@ def add_object_curves(report: Report, one: Judged, classes: Sequence[str]) -> No
     ap = {name: kpis[f"objects/ap50/{name}"] for name in curves if f"objects/ap50/{name}" in kpis}
     found = evidence.reliability()
     series = {name: (curve.recall, curve.precision) for name, curve in curves.items()}
+    reliable = plots.reliability_curve(found.confidence, found.accuracy, found.count, found.ece)
+    confused = plots.confusion_matrix(evidence.confusion(), list(classes))
     report.section("Objects").plots(
         [
             (plots.pr_curves(series, ap), "Precision over recall of each class, at IoU 0.5."),
-            (plots.confusion_matrix(evidence.confusion(), list(classes)), "Confusion at score 0.3; background is missed or invented."),
-            (plots.reliability_curve(found.confidence, found.accuracy, found.count, found.ece), "Scores against how often they are right."),
+            (confused, "Confusion at score 0.3; background is missed or invented."),
+            (reliable, "Scores against how often they are right."),
         ]
     )
 
@@ -140,7 +144,9 @@ def add_loss_curves(report: Report, run: RunFolder) -> None:
     if losses:
         pictures.append((plots.loss_curves(losses, smooth=SMOOTH_STEPS), "Loss of each head over optimizer steps."))
     if validated:
-        pictures.append((plots.line_plot(validated, "Validation", "step", "KPI"), "Headline KPIs over optimizer steps."))
+        pictures.append(
+            (plots.line_plot(validated, "Validation", "step", "KPI"), "Headline KPIs over optimizer steps.")
+        )
     section.plots(pictures)
 
 
@@ -177,7 +183,9 @@ def ground_camera(dataset: Dataset, key: str) -> GroundCamera:
 
 def caption(conditions: Conditions, key: str) -> str:
     """Conditions and where the frame is from."""
-    words = [value.value for value in (conditions.light, conditions.weather, conditions.road) if value.value != "unknown"]
+    words = [
+        value.value for value in (conditions.light, conditions.weather, conditions.road) if value.value != "unknown"
+    ]
     return f"{', '.join(words) or 'conditions unknown'} - {key}"
 
 
@@ -200,7 +208,9 @@ def add_frames(report: Report, one: Judged, dataset: Dataset, truth: DatasetTrut
     section.frames(pictures)
 
 
-def add_attribution(report: Report, maps: Mapping[str, Sequence[Any]], images: Sequence[Any], captions: Sequence[str]) -> None:
+def add_attribution(
+    report: Report, maps: Mapping[str, Sequence[Any]], images: Sequence[Any], captions: Sequence[str]
+) -> None:
     """Where each head looks, on some frames."""
     section = report.section("Attribution")
     section.text("Grad-CAM of each head's strongest evidence: warm where the network looks.")

@@ -63,7 +63,9 @@ def export_onnx(network: Network, image_size: tuple[int, int], path: Path, batch
                 verbose=False,
             )
     except Exception as fault:
-        raise ExportError("model", f"ONNX export failed ({str(fault).splitlines()[0]})", "see the log for the operator") from fault
+        raise ExportError(
+            "model", f"ONNX export failed ({str(fault).splitlines()[0]})", "see the log for the operator"
+        ) from fault
     return network_constants(network, module.geometry)
 
 

@@ -35,9 +35,13 @@ def run_ingest(config: IngestConfig, run: RunFolder) -> None:
 def _tell(sessions: list[Session], root: Path, run: RunFolder) -> None:
     for session in sessions:
         sensors = ", ".join(sensor.name for sensor in session.sensors)
-        console.print(f"  {session.id}: {session.frames} frames of {sensors}, {len(session.skipped)} skipped", markup=False)
+        console.print(
+            f"  {session.id}: {session.frames} frames of {sensors}, {len(session.skipped)} skipped", markup=False
+        )
         for item in session.skipped[:SHOWN]:
             console.print(f"    skipped {item.where}: {item.reason}", markup=False, soft_wrap=True)
     frames, skipped = sum(session.frames for session in sessions), sum(len(session.skipped) for session in sessions)
-    console.print(f"{len(sessions)} sessions, {frames} frames, {skipped} skipped; in {root / 'sessions'}", soft_wrap=True)
+    console.print(
+        f"{len(sessions)} sessions, {frames} frames, {skipped} skipped; in {root / 'sessions'}", soft_wrap=True
+    )
     console.print(f"run {run.id}; next: python train.py data=existing data.name=<dataset>", soft_wrap=True)

@@ -60,7 +60,10 @@ class TuSimpleReader:
             SessionRef(
                 folder.resolve().name,
                 str(folder),
-                {"labels": {path.name: digest_file(path) for path in sorted(folder.glob("*.json"))}, "sensor": self.sensor},
+                {
+                    "labels": {path.name: digest_file(path) for path in sorted(folder.glob("*.json"))},
+                    "sensor": self.sensor,
+                },
             )
             for folder in folders
         ]
@@ -68,7 +71,9 @@ class TuSimpleReader:
     def describe(self, ref: SessionRef) -> Session:
         """Camera size from the first frame."""
         folder = Path(ref.source)
-        files = [folder / entry["raw_file"] for _, entry in _entries(_label_files(folder)[0]) if isinstance(entry, dict)]
+        files = [
+            folder / entry["raw_file"] for _, entry in _entries(_label_files(folder)[0]) if isinstance(entry, dict)
+        ]
         return Session(
             id=ref.id,
             sensors=[camera_of([path for path in files if path.is_file()], self.sensor, None)],

@@ -55,7 +55,9 @@ class VideoReader:
             DataError: no such file, or no video in the folder.
         """
         root = Path(self.source)
-        files = [root] if root.is_file() else sorted(path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES)
+        files = (
+            [root] if root.is_file() else sorted(path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES)
+        )
         if not files:
             raise DataError(self.source, "no such file, or no video in this folder", f"give a {', '.join(SUFFIXES)}")
         return [self._ref(path) for path in files]
@@ -187,4 +189,6 @@ def _jpeg(image: Any, quality: int) -> bytes:
     import numpy as np
     import simplejpeg
 
-    return bytes(simplejpeg.encode_jpeg(np.ascontiguousarray(image), quality=quality, colorspace="RGB", colorsubsampling="420"))
+    return bytes(
+        simplejpeg.encode_jpeg(np.ascontiguousarray(image), quality=quality, colorspace="RGB", colorsubsampling="420")
+    )

@@ -37,7 +37,9 @@ class AtomicIO(TorchCheckpointIO):
             aside.replace(target)
             sync_folder(target.parent)
         except OSError as fault:
-            raise RunError(str(target), f"cannot be written ({fault.strerror})", "free space, then resume=<run>") from fault
+            raise RunError(
+                str(target), f"cannot be written ({fault.strerror})", "free space, then resume=<run>"
+            ) from fault
         finally:
             aside.unlink(missing_ok=True)
 
@@ -65,7 +67,9 @@ class StepCheckpoint(Callback):
         """Go on from there."""
         self.last, self.best = state_dict["last"], state_dict["best"]
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         """Save where it is sound: a whole step is done, no validation is due, the epoch goes on."""
         loop = trainer.fit_loop
         due = self.asked or trainer.global_step - self.last >= self.every

@@ -24,7 +24,16 @@ from avexp.core.run_folder import RunFolder
 from avexp.loader.loader import Quarantine
 from avexp.store.tracker import Tracker
 from avexp.train import launch
-from avexp.train.assemble import Data, Rank, make_augmentation, make_data, make_network, make_postprocess, open_dataset, total_steps
+from avexp.train.assemble import (
+    Data,
+    Rank,
+    make_augmentation,
+    make_data,
+    make_network,
+    make_postprocess,
+    open_dataset,
+    total_steps,
+)
 from avexp.train.checkpointing import AtomicIO, StepCheckpoint, best_score, newest_valid
 from avexp.train.module import Perception
 from avexp.train.precision import lightning_precision
@@ -119,14 +128,22 @@ def _announce(config: TrainConfig, run: RunFolder, data: Data, module: Perceptio
     """Lock the inputs, open tracking, say what is trained on what."""
     manifest = data.dataset.manifest
     path = f"{config.storage.root}/datasets/{manifest.name}/{manifest.version}"
-    entry = {"kind": "dataset", "name": manifest.name, "version": manifest.version, "digest": manifest.digest, "path": path}
+    entry = {
+        "kind": "dataset",
+        "name": manifest.name,
+        "version": manifest.version,
+        "digest": manifest.digest,
+        "path": path,
+    }
     add_to_lock(run, inputs=entry)
     precision, reason = lightning_precision(config)
     parameters = sum(value.numel() for value in module.network.parameters())
     derived = {"steps": module.steps, "precision": precision, "precision_reason": reason, "parameters": parameters}
     derived["global_batch"] = config.loader.batch_size * launch.ranks_wanted(config) * config.trainer.accumulate
     write_text(run.derived, OmegaConf.to_yaml(OmegaConf.create(derived)))
-    tracker.start(run.path, run.id, f"{run.name}/{run.id}", _params(config), {"stage": "train", "experiment": config.name})
+    tracker.start(
+        run.path, run.id, f"{run.name}/{run.id}", _params(config), {"stage": "train", "experiment": config.name}
+    )
     tracker.dataset(manifest.name, manifest.digest, path, dict(manifest.splits))
     console.print(
         f"train {manifest.reference}: {len(data.train_rows)} frames, validate on {len(data.val_rows)}; "
@@ -186,7 +203,13 @@ def _note_bad(run: RunFolder, fault: DataError) -> None:
 
 
 def _close(
-    config: TrainConfig, run: RunFolder, tracker: Tracker, journal: Journal, quarantine: Quarantine, status: str, wall_s: float
+    config: TrainConfig,
+    run: RunFolder,
+    tracker: Tracker,
+    journal: Journal,
+    quarantine: Quarantine,
+    status: str,
+    wall_s: float,
 ) -> None:
     """Outputs into lock and store, what was skipped, how it stands."""
     best = run.best
@@ -197,7 +220,9 @@ def _close(
     console.print(f"trained {wall_s:.0f} s; waited for data {100 * journal.wait_share:.1f} % of the time")
     if quarantine.faults:
         first = next(iter(quarantine.faults.values()))
-        console.print(f"skipped {len(quarantine.faults)} bad frames, such as {first}; all in {run.quarantine}", markup=False)
+        console.print(
+            f"skipped {len(quarantine.faults)} bad frames, such as {first}; all in {run.quarantine}", markup=False
+        )
     tracker.finish(status)
     behind = tracker.close()
     if behind:

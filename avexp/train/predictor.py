@@ -31,7 +31,9 @@ def network_constants(network: Network, geometry: Geometry) -> dict[str, Any]:
     return {key: value for name in network.heads for key, value in network.head(name).constants(geometry).items()}
 
 
-def predict(network: Network, forward: Callable[[Tensor], Raw], postprocess: Postprocess, batch: Batch) -> list[Prediction]:
+def predict(
+    network: Network, forward: Callable[[Tensor], Raw], postprocess: Postprocess, batch: Batch
+) -> list[Prediction]:
     """Predictions in camera pixels.
 
     Args:
@@ -110,7 +112,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     try:
         content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as fault:
-        raise RunError(str(path), f"cannot be loaded ({str(fault).splitlines()[0][:120]})", "use an older checkpoint") from None
+        raise RunError(
+            str(path), f"cannot be loaded ({str(fault).splitlines()[0][:120]})", "use an older checkpoint"
+        ) from None
     if "avexp" not in content or "state_dict" not in content:
         raise RunError(str(path), "is no checkpoint of avexp", "give a file from a run's checkpoints/")
     return content
@@ -132,5 +136,7 @@ def load_weights(network: Network, state: dict[str, Tensor], path: Path) -> None
         else:
             first = f"lacks {missing[0]}" if missing else f"has {extra[0]}, this model does not"
         count = len(missing) + len(extra) + len(shapes)
-        raise RunError(str(path), f"is the checkpoint of another model ({count} differences: {first})", "give its own config")
+        raise RunError(
+            str(path), f"is the checkpoint of another model ({count} differences: {first})", "give its own config"
+        )
     network.load_state_dict(own)

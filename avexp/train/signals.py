@@ -37,7 +37,9 @@ class StopOnSignal(Callback):
         self.asked = True
         os.write(2, b"\nstopping after this step (once more kills)\n")
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         """All ranks agree, save at the next sound step, stop."""
         if self._any_rank():
             self.checkpoint.asked = True
@@ -69,7 +71,7 @@ class StopOnSignal(Callback):
         self._before = {}
 
 
-class StopTraining(BaseException):  # noqa: N818 - not an error: it leaves Lightning's loops like KeyboardInterrupt does
+class StopTraining(BaseException):
     """The run was saved and stops now."""
 
 

@@ -48,7 +48,9 @@ class Journal(Callback):
             self.waited_s += now - self._mark
         self._mark = now
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         """Add up, and log every n steps."""
         now = time.perf_counter()
         if self._mark is not None:
@@ -98,7 +100,9 @@ class TrainBar(Callback):
             self._task = self._progress.add_task("train", total=self.steps, completed=trainer.global_step, note="")
             self._progress.start()
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         """Move it."""
         if not trainer.is_global_zero:
             return
