@@ -232,11 +232,8 @@ def things_at(cast: Cast, course: Course, t_s: float, near_s: tuple[float, float
         s = s_low + step * share
         keep = np.flatnonzero((s > near_s[0]) & (s < near_s[1]))
         things += _placed_movers(cast, course, s, slows, keep, lamps)
-    for walker in cast.walkers:
-        since = min(max(t_s - walker.since_s, 0.0), walker.during_s)
-        s_w, d = walker.start[0] + walker.velocity[0] * since, walker.start[1] + walker.velocity[1] * since
-        if near_s[0] < s_w < near_s[1]:
-            things.append(_placed_walker(walker, course, s_w, d, since))
+    if cast.walkers:
+        things += _placed_walkers(cast, course, t_s, near_s)
     return things
 
 
@@ -261,12 +258,22 @@ def _placed_movers(
     return things
 
 
-def _placed_walker(walker: Walker, course: Course, s: float, d: float, since: float) -> Thing:
-    x, y, heading, _ = (float(v) for v in course.at(np.array(s)))
-    speed = float(np.hypot(*walker.velocity))
-    moving = speed > 0 and 0 < since < walker.during_s
-    phase = int(since * speed / (STRIDE_M * walker.height_m / 1.75) * PHASES) % PHASES if moving else 0
-    yaw = heading + (float(np.arctan2(walker.velocity[1], walker.velocity[0])) if speed > 0 else walker.start[0] % 6.28)
-    place = (x - float(np.sin(heading)) * d, y + float(np.cos(heading)) * d)
-    size = (0.5, 0.55, walker.height_m)
-    return Thing(walker.poses[phase], *place, yaw, "pedestrian", walker.track, size)
+def _placed_walkers(cast: Cast, course: Course, t_s: float, near_s: tuple[float, float]) -> list[Thing]:
+    facts = np.array([(*w.start, *w.velocity, w.since_s, w.during_s) for w in cast.walkers])
+    since = np.clip(t_s - facts[:, 4], 0.0, facts[:, 5])
+    place = facts[:, :2] + facts[:, 2:4] * since[:, None]
+    keep = np.flatnonzero((place[:, 0] > near_s[0]) & (place[:, 0] < near_s[1]))
+    x, y, heading, _ = course.at(place[keep, 0])
+    px, py = x - np.sin(heading) * place[keep, 1], y + np.cos(heading) * place[keep, 1]
+    speed = np.hypot(facts[keep, 2], facts[keep, 3])
+    # who stands looks anywhere
+    turn = np.where(speed > 0, np.arctan2(facts[keep, 3], facts[keep, 2]), facts[keep, 0] % 6.28)
+    rows = np.column_stack([px, py, heading + turn, speed, since[keep], facts[keep, 5]]).tolist()
+    things = []
+    for i, (wx, wy, yaw, way, past, during) in zip(keep.tolist(), rows, strict=True):
+        walker = cast.walkers[i]
+        stride = STRIDE_M * walker.height_m / 1.75
+        phase = int(past * way / stride * PHASES) % PHASES if way > 0 and 0 < past < during else 0
+        size = (0.5, 0.55, walker.height_m)
+        things.append(Thing(walker.poses[phase], wx, wy, yaw, "pedestrian", walker.track, size))
+    return things

@@ -44,8 +44,9 @@ def annotate(scene: Scene, renderings: dict[str, Rendering]) -> Labels:
     ignore: list[IgnoreRegion] = []
     drivable: list[Region] = []
     for name, rendering in renderings.items():
+        left = cv2.calcHist([rendering.ids], [0], None, [256], [0, 256]).ravel().tolist()
         for appearance in rendering.appearances:
-            box, reason = _box(appearance, rendering)
+            box, reason = _box(appearance, rendering, left[appearance.mark])
             if box is None:
                 continue
             if reason:
@@ -60,7 +61,7 @@ def annotate(scene: Scene, renderings: dict[str, Rendering]) -> Labels:
         annotator=ANNOTATOR,
         tasks=["objects", "lanes", "drivable", "path"],
         conditions=Conditions(light=ambience.light, weather=ambience.weather, road=scene.course.layout.kind),
-        objects=[_object(scene, thing, views) for thing, views in boxes.values()],
+        objects=_objects(scene, list(boxes.values())),
         lanes=_lanes(scene, renderings),
         drivable=drivable,
         path=_path(scene),
@@ -68,21 +69,23 @@ def annotate(scene: Scene, renderings: dict[str, Rendering]) -> Labels:
     )
 
 
-def _box(appearance: Appearance, rendering: Rendering) -> tuple[Box2D | None, str]:
-    """The clipped box, and why it is to be ignored (empty where it counts)."""
+def _box(appearance: Appearance, rendering: Rendering, visible_px: float) -> tuple[Box2D | None, str]:
+    """The clipped box, and why it is to be ignored (empty where it counts); None where nothing of it is to be seen."""
     camera = rendering.camera
     x1, y1, x2, y2 = appearance.box
     cx1, cy1, cx2, cy2 = max(x1, 0.0), max(y1, 0.0), min(x2, camera.width_px), min(y2, camera.height_px)
-    if cx2 - cx1 < 1 or cy2 - cy1 < 1 or appearance.silhouette_px == 0:
+    if cx2 - cx1 < 1 or cy2 - cy1 < 1 or visible_px == 0:
         return None, ""
-    visible = int(np.count_nonzero(rendering.ids[appearance.roi] == appearance.mark))
-    hidden = 1 - visible / appearance.silhouette_px
+    hidden = 1 - visible_px / max(appearance.silhouette_px, visible_px)
     cut = 1 - (cx2 - cx1) * (cy2 - cy1) / max((x2 - x1) * (y2 - y1), 1e-6)
     box = Box2D(
-        x1=_r(cx1), y1=_r(cy1), x2=_r(cx2), y2=_r(cy2), occlusion=round(max(hidden, 0.0), 3), truncation=round(cut, 3)
+        x1=round(cx1, 2),
+        y1=round(cy1, 2),
+        x2=round(cx2, 2),
+        y2=round(cy2, 2),
+        occlusion=round(max(hidden, 0.0), 3),
+        truncation=round(cut, 3),
     )
-    if hidden > 0.999:
-        return None, ""
     if hidden > MOST_HIDDEN:
         return box, "hidden"
     if cy2 - cy1 < LEAST_HEIGHT * camera.height_px or cx2 - cx1 < 3:
@@ -92,22 +95,32 @@ def _box(appearance: Appearance, rendering: Rendering) -> tuple[Box2D | None, st
     return box, ""
 
 
-def _object(scene: Scene, thing: Thing, views: dict[str, Box2D]) -> Object:
-    x, y = (float(v) for v in scene.ego.to_vehicle(np.array([thing.x, thing.y])))
-    yaw = float(np.angle(np.exp(1j * (thing.yaw - scene.ego.heading))))
-    long, wide, high = thing.size_m
-    # the car's origin in the object's axes, and how far outside of its footprint it lies
-    ox, oy = -(np.cos(yaw) * x + np.sin(yaw) * y), np.sin(yaw) * x - np.cos(yaw) * y
-    distance = float(np.hypot(max(abs(ox) - long / 2, 0.0), max(abs(oy) - wide / 2, 0.0)))
-    size = (_r(long, 3), _r(wide, 3), _r(high, 3))
-    return Object(
-        category=thing.category or "",
-        track_id=thing.track,
-        box2d=views,
-        box3d=Cuboid(center_m=(_r(x, 3), _r(y, 3), _r(thing.base_m + high / 2, 3)), size_m=size, yaw_rad=_r(yaw, 4)),
-        distance_m=_r(distance, 3),
-        attributes={"state": thing.state} if thing.state else {},
-    )
+def _objects(scene: Scene, views: list[tuple[Thing, dict[str, Box2D]]]) -> list[Object]:
+    if not views:
+        return []
+    things = [thing for thing, _ in views]
+    at = scene.ego.to_vehicle(np.array([(t.x, t.y) for t in things]))
+    yaw = np.array([t.yaw for t in things]) - scene.ego.heading
+    yaw = np.arctan2(np.sin(yaw), np.cos(yaw))
+    sizes = np.array([t.size_m for t in things])
+    cos, sin = np.cos(yaw), np.sin(yaw)
+    # the car's origin in the objects' axes, and how far outside of their footprints it lies
+    along, across = cos * at[:, 0] + sin * at[:, 1], cos * at[:, 1] - sin * at[:, 0]
+    gap = np.maximum(np.abs(np.stack([along, across], axis=1)) - sizes[:, :2] / 2, 0.0)
+    distance = np.hypot(gap[:, 0], gap[:, 1])
+    base = np.array([t.base_m for t in things])
+    rows = np.round(np.column_stack([at, base + sizes[:, 2] / 2, sizes, yaw, distance]), 3).tolist()
+    return [
+        Object(
+            category=thing.category or "",
+            track_id=thing.track,
+            box2d=boxes,
+            box3d=Cuboid(center_m=(x, y, z), size_m=(long, wide, high), yaw_rad=turn),
+            distance_m=far,
+            attributes={"state": thing.state} if thing.state else {},
+        )
+        for (thing, boxes), (x, y, z, long, wide, high, turn, far) in zip(views, rows, strict=True)
+    ]
 
 
 def _lanes(scene: Scene, renderings: dict[str, Rendering]) -> list[Lane]:
@@ -184,9 +197,5 @@ def _path(scene: Scene) -> Path:
     return Path(
         times_s=np.round(times, 3).tolist(),
         positions_m=[(x, y) for x, y in np.round(xy, 3).tolist()],
-        curvature_1pm=_r(scene.curvature_1pm, 6),
+        curvature_1pm=round(scene.curvature_1pm, 6),
     )
-
-
-def _r(value: float, digits: int = 2) -> float:
-    return round(float(value), digits)

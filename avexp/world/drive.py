@@ -17,6 +17,7 @@ from avexp.world.annotate import annotate
 from avexp.world.camera import Camera, rig
 from avexp.world.course import BEHIND_M, Course, make_course
 from avexp.world.look import VARIANTS, Image, Look, make_look, pick
+from avexp.world.marks import make_blots, make_marks
 from avexp.world.rarity import DriveSpec
 from avexp.world.render import render
 from avexp.world.roadside import Roadside, make_roadside
@@ -26,7 +27,8 @@ from avexp.world.traffic import TICK_S
 Floats = npt.NDArray[np.float64]
 FUTURE_S = np.arange(1, 17) * 0.25
 """Times of the path label [s]."""
-VIEW_M = 170.0
+VIEW_M, URBAN_VIEW_M = 170.0, 125.0
+"""How far things are shown [m]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +104,9 @@ class Drive:
                 heading=ego.heading + heading_offset_rad,
             )
         behind = 30.0 if self.spec.cameras == 1 else VIEW_M - 30
-        span = (ego.s_m - behind, ego.s_m + VIEW_M)
-        standing, poses, reach = self.roadside.between(*span)
+        ahead = VIEW_M if self.spec.road is Road.highway else URBAN_VIEW_M
+        span = (ego.s_m - behind, ego.s_m + ahead)
+        standing, poses, reach, heights = self.roadside.between(*span)
         moving = things_at(self.cast, self.course, t_s, span, self.ambience.lamps)
         moving += self.roadside.lights_at(t_s, *span)
         own = np.array([(t.x, t.y, t.yaw) for t in moving]).reshape(-1, 3)
@@ -111,7 +114,8 @@ class Drive:
         future = np.column_stack([FUTURE_S, ego.to_vehicle(np.stack([x, y], axis=1))])
         return Scene(
             t_s, ego, self.course, self.ambience, self.look, self.ground, standing + moving, np.concatenate([poses, own]),
-            np.concatenate([reach, np.array([t.mesh.radius_m for t in moving])]), future, curvature,
+            np.concatenate([reach, np.array([t.mesh.radius_m for t in moving])]),
+            np.concatenate([heights, np.array([t.mesh.height_m for t in moving])]), future, curvature,
             int(hash64("world-frame", self.seed, round(t_s * 1e6))) >> 1,
         )  # fmt: skip
 
@@ -194,15 +198,8 @@ def _ground_style(rng: np.random.Generator, course: Course, look: Look) -> Groun
     seams = [
         (float(b.offset_m + rng.uniform(-0.5, 0.5)), 0.07) for b in course.layout.boundaries[1:-1] if rng.random() < 0.5
     ]
-    patches = []
-    for s in np.cumsum(rng.exponential(28, int(course.length_m / 28))):
-        wide = rng.uniform(0.4, 2.2)
-        long = rng.uniform(0.5, 9.0)
-        place = float(s), float(rng.uniform(right + 0.3, left - wide - 0.3))
-        patches.append(
-            (*place, float(long), float(wide), float(rng.choice([rng.uniform(0.7, 0.9), rng.uniform(1.05, 1.18)])))
-        )
+    wear = float(rng.beta(1.4, 2.2)) * 0.85
     return GroundStyle(
         asphalt, np.array(pick(rng, look.palette.terrain)), np.array([136.0, 132, 126]) * rng.uniform(0.85, 1.15),
-        rng.uniform(0.85, 1.05), float(rng.beta(1.4, 2.2)) * 0.85, tuple(seams), tuple(patches), int(rng.integers(0, 1 << 30)),
+        rng.uniform(0.85, 1.05), wear, tuple(seams), make_blots(rng, course), make_marks(rng, course, wear), int(rng.integers(0, 1 << 30)),
     )  # fmt: skip

@@ -39,8 +39,24 @@ def make_pedestrian(
         _head(b, scale, skin, coat if hat else hair)
         if umbrella:
             _umbrella(b, scale, bag_colour)
-        poses.append(b.build())
+        far = _far_pedestrian(scale, bulk, swing, coat, trousers, hair, umbrella)
+        poses.append(b.build(far))
     return tuple(poses)
+
+
+def _far_pedestrian(
+    scale: float, bulk: float, swing: float, coat: Colour, trousers: Colour, hair: Colour, umbrella: bool
+) -> Mesh:
+    """The same person in few strokes, for small appearances."""
+    b = MeshBuilder()
+    for side in (1.0, -1.0):
+        foot = ((0.34 * swing * side + 0.05) * scale, 0.1 * side * scale, 0.07 * scale)
+        b.stick((0, 0.08 * side * scale, 0.85 * scale), foot, 0.075 * scale, trousers)
+    b.stick((0, 0, 0.95 * scale), (0, 0, 1.36 * scale), 0.19 * bulk * scale, coat)
+    b.stick((0, 0, 1.63 * scale), (0, 0, 1.66 * scale), 0.11 * scale, hair)
+    if umbrella:
+        b.stick((0.05, -0.4, 1.92 * scale), (0.05, 0.2, 1.92 * scale), 0.14, coat)
+    return b.build()
 
 
 def _legs(b: MeshBuilder, scale: float, bulk: float, swing: float, lift: float, trousers: Colour) -> None:
@@ -109,8 +125,26 @@ def make_cyclist(
         b.disc((-0.6, 0.0, 0.7), 0.04, (190, 20, 20), -1, "x", Code.tail)
         b.glow((-0.6, 0.0, 0.7), 0.12, (255, 40, 30), Code.tail, -1)
         b.glow((0.45, 0.0, 0.95), 0.3, (255, 250, 235), Code.head, 1)
-        poses.append(b.build())
+        poses.append(b.build(_far_cyclist(chest, coat, trousers, helmet, frame)))
     return tuple(poses)
+
+
+def _far_cyclist(
+    chest: tuple[float, float, float], coat: Colour, trousers: Colour, helmet: Colour, frame: Colour
+) -> Mesh:
+    """The same cyclist in few strokes, for small appearances."""
+    b = MeshBuilder()
+    for x in (-0.52, 0.52):
+        rim = [(x + 0.31 * dx, 0.0, 0.34 + 0.31 * dz) for dx, dz in ((-1, 0), (0, -1), (1, 0), (0, 1), (-1, 0))]
+        for start, end in zip(rim[:-1], rim[1:], strict=True):
+            b.stick(start, end, 0.035, (22, 22, 24))
+    b.stick((-0.3, 0.0, 0.4), (0.4, 0.0, 0.85), 0.03, frame)
+    b.stick((-0.15, 0.0, 0.95), (0.0, 0.1, 0.3), 0.11, trousers)
+    b.stick((-0.15, 0.0, 1.02), chest, 0.18, coat)
+    b.stick((chest[0] + 0.07, 0, 1.64), (chest[0] + 0.07, 0, 1.68), 0.11, helmet)
+    b.glow((-0.6, 0.0, 0.7), 0.12, (255, 40, 30), Code.tail, -1)
+    b.glow((0.45, 0.0, 0.95), 0.3, (255, 250, 235), Code.head, 1)
+    return b.build()
 
 
 def _wheel(b: MeshBuilder, x: float, radius: float) -> None:

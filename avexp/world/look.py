@@ -67,7 +67,7 @@ class Look:
         domain, variant: train or val, and which of its banks.
         palette: its colours.
         ground: uint8 [N, N], tiling brightness texture, 128 is neutral.
-        sprites: uint8 [h, w, 4] RGBA by name.
+        sprites: by name, pictures uint8 [h, w, 3] with masks uint8 [h, w] of halving size.
         noise: float32 [h, w, 3], unit normal noise.
         streaks: uint8 [h, w], rain streaks.
     """
@@ -76,7 +76,7 @@ class Look:
     variant: int
     palette: Palette
     ground: Image
-    sprites: dict[str, Image]
+    sprites: dict[str, list[tuple[Image, Image]]]
     noise: npt.NDArray[np.float32]
     streaks: Image
 
@@ -94,8 +94,8 @@ def make_look(textures: Textures, variant: int) -> Look:
     """The banks of a variant: a pure function of its arguments, kept in memory."""
     rng = generator("world-look", textures, variant)
     palette = _TRAIN if textures == "train" else _VAL
-    sprites = {f"tree{i}": _tree(rng, palette, textures) for i in range(6)}
-    sprites |= {f"bush{i}": _bush(rng, palette) for i in range(4)}
+    sprites = {f"tree{i}": _pyramid(_tree(rng, palette, textures)) for i in range(6)}
+    sprites |= {f"bush{i}": _pyramid(_bush(rng, palette)) for i in range(4)}
     noise = rng.standard_normal((440, 720, 3), np.float32)
     return Look(textures, variant, palette, _ground(rng, textures), sprites, noise, _streaks(rng))
 
@@ -157,27 +157,40 @@ def _tree(rng: np.random.Generator, palette: Palette, textures: Textures) -> Ima
     cv2.fillConvexPoly(image, np.round(foot).astype(np.int32), (*bark, 255))
     conic = rng.random() < (0.35 if textures == "train" else 0.5)
     crown_low, leaf = 192 * (1 - trunk * 0.8), pick(rng, palette.leaves, 0.2)
-    for i in range(240):
-        share = i / 240
+    for i in range(700):
+        share = i / 700
         z = rng.uniform(0.0, 1.0)
         reach = (1 - z) * 52 + 4 if conic else 56 * np.sqrt(max(0.0, 1 - (2 * z - 1) ** 2)) + 3
         x = 64 + rng.uniform(-1, 1) * reach
         y = crown_low - z * (crown_low - 12)
         shade = 0.55 + 0.5 * z + 0.25 * share * rng.random() - 0.12 * (x - 64) / 64
         paint = tuple(float(np.clip(part * shade, 0, 255)) for part in leaf)
-        cv2.circle(image, (int(x), int(y)), int(rng.uniform(4, 11)), (*paint, 255), -1)
+        cv2.circle(image, (int(x), int(y)), int(rng.uniform(2, 9) * (1 - 0.5 * share)) + 1, (*paint, 255), -1)
     return image
+
+
+def _pyramid(picture: Image) -> list[tuple[Image, Image]]:
+    """Picture and mask at full, half, quarter and eighth size; colour runs on under the mask's edge."""
+    levels = []
+    for k in range(4):
+        size = (picture.shape[1] >> k, picture.shape[0] >> k)
+        small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+        share = np.maximum(small[..., 3:], 1).astype(np.float32) / 255
+        colour = np.clip(small[..., :3] / share, 0, 255).astype(np.uint8)
+        mask = cv2.threshold(np.ascontiguousarray(small[..., 3]), 110, 255, cv2.THRESH_BINARY)[1]
+        levels.append((np.ascontiguousarray(colour), np.asarray(mask, np.uint8)))
+    return levels
 
 
 def _bush(rng: np.random.Generator, palette: Palette) -> Image:
     image = np.zeros((96, 128, 4), np.uint8)
     leaf = pick(rng, palette.leaves, 0.2)
-    for _ in range(160):
+    for _ in range(380):
         z = rng.random() ** 1.5
         x, y = 64 + rng.uniform(-1, 1) * 54 * np.sqrt(1 - z * z), 92 - z * 80
         shade = 0.45 + 0.6 * z + rng.uniform(-0.15, 0.15)
         paint = tuple(float(np.clip(part * shade, 0, 255)) for part in leaf)
-        cv2.circle(image, (int(x), int(y)), int(rng.uniform(4, 9)), (*paint, 255), -1)
+        cv2.circle(image, (int(x), int(y)), int(rng.uniform(2, 7)), (*paint, 255), -1)
     return image
 
 

@@ -33,17 +33,6 @@ class Code(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Stick:
-    """A capsule between two vertices (a ball where they are the same)."""
-
-    start: int
-    end: int
-    radius_m: float
-    colour: Colour
-    code: Code = Code.plain
-
-
-@dataclass(frozen=True, slots=True)
 class Glow:
     """A lamp's halo at a vertex; ``facing`` is +1 or -1 where it shines along or against x only, else 0."""
 
@@ -56,38 +45,34 @@ class Glow:
 
 @dataclass(frozen=True, slots=True)
 class Mesh:
-    """A shape.
+    """A shape, packed so that many can be joined by few concatenations.
 
     Attributes:
-        vertices: [V, 3].
-        faces: int [F, 8] in painting order seen from behind; ``reverse`` is the order seen from the front.
-        colours: [F, 3].
-        normals: [F, 3].
-        codes: int [F], Code.
-        open: bool [F], seen from both sides.
-        reverse: int [F], permutation of the faces.
-        radii: [V], by how much sticks reach beyond a vertex.
-        sticks, glows: see there.
+        vertices: [V, 4], x, y, z, and by how much sticks reach beyond the vertex.
+        faces: int [F, 8] in painting order seen from behind.
+        facts: [F, 9], colour (3), normal (3), Code, whether it is seen from both sides, number of its run (successive
+            faces of one plane and colour, which are painted in one call).
+        sticks: [K, 7], start, end, radius, colour (3), whether it shines.
+        glows: lamps' halos.
         sprite: name of a picture that stands upright on vertex 0, and its width and height [m].
         radius_m: reach from the origin, for culling.
         height_m: height above the ground.
+        outline: int [O], the vertices of faces.
+        reverse: the same shape in painting order seen from the front; None where the order is the same.
         far: a simpler shape for small appearances.
         backdrop: painted by its farthest point, such as a house front.
     """
 
     vertices: Floats
     faces: Ints
-    colours: Floats
-    normals: Floats
-    codes: Ints
-    open: npt.NDArray[np.bool_]
-    reverse: Ints
-    radii: Floats
-    sticks: tuple[Stick, ...]
+    facts: Floats
+    sticks: Floats
     glows: tuple[Glow, ...]
     sprite: tuple[str, float, float] | None
     radius_m: float
     height_m: float
+    outline: Ints
+    reverse: "Mesh | None" = None
     far: "Mesh | None" = None
     backdrop: bool = False
 
@@ -96,13 +81,12 @@ class MeshBuilder:
     """Collects a mesh, face by face, in painting order; ``part`` begins a part with its place along x."""
 
     def __init__(self) -> None:
-        self._vertices: list[Floats] = []
+        self._vertices: list[list[float]] = []
         self._faces: list[list[int]] = []
-        self._facts: list[tuple[Colour, Code, bool, float]] = []
-        self._radii: dict[int, float] = {}
-        self._normals: list[Floats] = []
+        self._facts: list[tuple[float, ...]] = []
+        self._places: list[float] = []
+        self._sticks: list[tuple[float, ...]] = []
         self._part_x = 0.0
-        self.sticks: list[Stick] = []
         self.glows: list[Glow] = []
         self.sprite: tuple[str, float, float] | None = None
 
@@ -112,7 +96,7 @@ class MeshBuilder:
 
     def vertex(self, x: float, y: float, z: float) -> int:
         """Add a vertex."""
-        self._vertices.append(np.array([x, y, z], np.float64))
+        self._vertices.append([x, y, z, 0.0])
         return len(self._vertices) - 1
 
     def face(
@@ -124,15 +108,16 @@ class MeshBuilder:
         open_: bool = False,
     ) -> None:
         """Add a face [N <= 8, 3]; its corners are turned so that it looks ``outward``."""
-        normal = _normal(points)
-        if float(normal @ np.array(outward)) < 0:
-            points, normal = points[::-1], -normal
+        corners = points.tolist()
+        normal = _normal(corners)
+        if sum(a * b for a, b in zip(normal, outward, strict=True)) < 0:
+            corners.reverse()
+            normal = (-normal[0], -normal[1], -normal[2])
         first = len(self._vertices)
-        self._vertices += list(points)
-        row = [first + min(i, len(points) - 1) for i in range(CORNERS)]
-        self._faces.append(row)
-        self._normals.append(normal)
-        self._facts.append((colour, code, open_, self._part_x))
+        self._vertices += [[*corner, 0.0] for corner in corners]
+        self._faces.append([first + min(i, len(corners) - 1) for i in range(CORNERS)])
+        self._facts.append((*colour, *normal, float(code), float(open_)))
+        self._places.append(self._part_x)
 
     def rectangle(
         self, axis: str, at: float, low: tuple[float, float], high: tuple[float, float], colour: Colour, sign: int,
@@ -197,8 +182,8 @@ class MeshBuilder:
               code: Code = Code.plain) -> None:  # fmt: skip
         """A capsule."""
         a, b = self.vertex(*start), self.vertex(*end)
-        self._radii[a] = self._radii[b] = radius
-        self.sticks.append(Stick(a, b, radius, colour, code))
+        self._vertices[a][3] = self._vertices[b][3] = radius
+        self._sticks.append((a, b, radius, *colour, float(code == Code.lit)))
 
     def glow(self, at: tuple[float, float, float], radius: float, colour: Colour, code: Code, facing: int) -> None:
         """A lamp's halo."""
@@ -209,40 +194,36 @@ class MeshBuilder:
         if self.sprite is not None and not self._vertices:
             self.vertex(0.0, 0.0, 0.0)
             self.vertex(0.0, 0.0, self.sprite[2])
-        vertices = np.array(self._vertices, np.float64).reshape(-1, 3)
-        radii = np.zeros(len(vertices))
-        for index, radius in self._radii.items():
-            radii[index] = radius
-        part_x = np.array([fact[3] for fact in self._facts], np.float64)
-        # seen from behind, the part that is farther ahead is painted first
-        order = np.argsort(-part_x, kind="stable") if len(part_x) else np.zeros(0, np.int64)
-        from_front = np.argsort(part_x, kind="stable") if len(part_x) else np.zeros(0, np.int64)
-        inverse = np.argsort(order, kind="stable")
-        reverse = inverse[from_front] if len(part_x) else from_front
-        reach = float(np.hypot(vertices[:, 0], vertices[:, 1]).max()) + float(radii.max(initial=0.0))
+        vertices = np.array(self._vertices, np.float64).reshape(-1, 4)
+        faces = np.array(self._faces, np.int64).reshape(-1, CORNERS)
+        facts = np.array(self._facts, np.float64).reshape(-1, 8)
+        sticks = np.array(self._sticks, np.float64).reshape(-1, 7)
+        reach = float((np.hypot(vertices[:, 0], vertices[:, 1]) + vertices[:, 3]).max())
         if self.sprite is not None:
             reach = max(reach, self.sprite[1] / 2)
-        return Mesh(
-            vertices,
-            np.array(self._faces, np.int64).reshape(-1, CORNERS)[order],
-            np.array([fact[0] for fact in self._facts], np.float64).reshape(-1, 3)[order],
-            np.array(self._normals, np.float64).reshape(-1, 3)[order],
-            np.array([fact[1] for fact in self._facts], np.int64)[order],
-            np.array([fact[2] for fact in self._facts], np.bool_)[order],
-            reverse,
-            radii,
-            tuple(self.sticks),
-            tuple(self.glows),
-            self.sprite,
-            reach,
-            float(vertices[:, 2].max()),
-            far,
-            backdrop,
-        )
+        rest = (sticks, tuple(self.glows), self.sprite, reach, float(vertices[:, 2].max()), np.unique(faces))
+        places = np.array(self._places)
+        reverse = None
+        if len(places) and places.min() < places.max():
+            from_front = np.argsort(places, kind="stable")
+            reverse = Mesh(vertices, faces[from_front], _with_runs(facts[from_front]), *rest, None, far, backdrop)
+        # seen from behind, the part that is farther ahead is painted first
+        order = np.argsort(-places, kind="stable") if len(places) else np.zeros(0, np.int64)
+        return Mesh(vertices, faces[order], _with_runs(facts[order]), *rest, reverse, far, backdrop)
 
 
-def _normal(points: Floats) -> Floats:
+def _with_runs(facts: Floats) -> Floats:
+    """Facts with the number of each face's run behind them."""
+    same = (np.abs(np.diff(facts, axis=0)) < 1e-9).all(axis=1)
+    return np.column_stack([facts, np.concatenate([[0.0], np.cumsum(~same)])[: len(facts)]])
+
+
+def _normal(corners: list[list[float]]) -> tuple[float, float, float]:
     """Unit normal by Newell's method, counter-clockwise side; works for any planar polygon."""
-    after = np.roll(points, -1, axis=0)
-    normal = np.cross(points - points.mean(0), after - points.mean(0)).sum(0)
-    return np.asarray(normal / (np.linalg.norm(normal) + 1e-12))
+    x = y = z = 0.0
+    for (x0, y0, z0), (x1, y1, z1) in zip(corners, [*corners[1:], corners[0]], strict=True):
+        x += (y0 - y1) * (z0 + z1)
+        y += (z0 - z1) * (x0 + x1)
+        z += (x0 - x1) * (y0 + y1)
+    length = max((x * x + y * y + z * z) ** 0.5, 1e-12)
+    return x / length, y / length, z / length

@@ -23,25 +23,39 @@ def _disc(radius: int) -> npt.NDArray[np.float32]:
     return np.asarray((shape * np.clip(1.2 - square, 0, 1))[..., None], np.float32)
 
 
-def add_halos(image: Image, halos: list[Halo], wet: float) -> None:
+@lru_cache(maxsize=1024)
+def _glow(radius: int, stretch: int, colour: tuple[int, int, int]) -> Image:
+    """A coloured halo, stretched downwards by a factor."""
+    disc = _disc(radius)[..., 0]
+    if stretch > 1:
+        disc = cv2.resize(disc, (disc.shape[1], disc.shape[0] * stretch))
+    return np.asarray(np.clip(disc[..., None] * np.array(colour, np.float32), 0, 255).astype(np.uint8))
+
+
+def add_halos(image: Image, ids: Image, halos: list[Halo], wet: float) -> None:
     """Add the lamps' halos, and their smears on a wet road."""
     for halo in halos:
-        radius = int(np.clip(halo.radius, 3, 56))
-        _add(image, _disc(radius) * halo.colour.astype(np.float32), int(halo.x), int(halo.y))
+        if ids[int(halo.y), int(halo.x)] != halo.mark:
+            continue
+        radius = min(max(int(halo.radius), 3), 56)
+        radius = radius if radius < 12 else radius // 4 * 4
+        r, g, b = (int(part) // 24 * 24 for part in halo.colour)
+        _add(image, _glow(radius, 1, (r, g, b)), int(halo.x), int(halo.y))
         if wet > 0 and radius > 3:
-            smear = cv2.resize(_disc(radius)[..., 0], (radius * 2 + 1, radius * 6 + 1))[..., None]
-            _add(image, smear * (halo.colour * 0.28 * wet).astype(np.float32), int(halo.x), int(halo.y) + radius * 4)
+            dim = 0.28 * wet
+            smear = _glow(radius, 3, (int(r * dim), int(g * dim), int(b * dim)))
+            _add(image, smear, int(halo.x), int(halo.y) + radius * 4)
 
 
-def _add(image: Image, light: npt.NDArray[np.float32], x: int, y: int) -> None:
+def _add(image: Image, light: Image, x: int, y: int) -> None:
     half_y, half_x = light.shape[0] // 2, light.shape[1] // 2
     top, left = max(y - half_y, 0), max(x - half_x, 0)
     bottom, right = min(y + half_y + 1, image.shape[0]), min(x + half_x + 1, image.shape[1])
-    if bottom <= top or right <= left:
-        return
     part = light[top - y + half_y : bottom - y + half_y, left - x + half_x : right - x + half_x]
-    spot = image[top:bottom, left:right]
-    cv2.add(spot, np.minimum(part, 255).astype(np.uint8), dst=spot)
+    bottom = top + part.shape[0]
+    if part.size:
+        spot = image[top:bottom, left:right]
+        cv2.add(spot, part, dst=spot)
 
 
 @lru_cache(maxsize=8)
@@ -54,14 +68,13 @@ def _noise_banks(textures: Textures, variant: int, sigma: float) -> tuple[Image,
 def develop(image: Image, scene: Scene, camera: Camera) -> Image:
     """Rain, blur and noise."""
     ambience = scene.ambience
-    draw = uniform(8 + 3 * 22, scene.frame_seed, camera.name)
+    draw = uniform(4, scene.frame_seed, camera.name)
     height, width = image.shape[:2]
     if ambience.weather is Weather.rain:
         y, x = int(draw[0] * 70), int(draw[1] * 70)
-        streaks = cv2.cvtColor(_cover(scene.look.streaks, height, width, y, x), cv2.COLOR_GRAY2BGR)
-        bright = float(np.clip(ambience.gain.mean() * 0.9 + 0.08, 0.12, 0.8))
-        image = cv2.add(image, cv2.convertScaleAbs(streaks, alpha=bright))
-        _drops(image, draw[8:].reshape(-1, 3), scene)
+        bright = round(float(np.clip(ambience.gain.mean() * 0.9 + 0.08, 0.12, 0.8)), 1)
+        image = cv2.add(image, _cover(_streaks(scene.look.domain, scene.look.variant, bright), height, width, y, x))
+        _drops(image, scene)
     way = abs(scene.ego.yaw_rate_radps) * ambience.exposure_s * camera.fx
     if way > 1.5:
         image = cv2.blur(image, (min(2 * int(way / 2) + 1, 9), 1))
@@ -84,18 +97,23 @@ def _cover(bank: Image, height: int, width: int, y: int, x: int) -> Image:
     return bank[y : y + height, x : x + width]
 
 
-def _drops(image: Image, draw: npt.NDArray[np.float64], scene: Scene) -> None:
+def _drops(image: Image, scene: Scene) -> None:
     """Drops on the glass: each shows the scene upside down, blurred. They stay for some seconds, then others come."""
     height, width = image.shape[:2]
-    epoch = int(scene.t_s / 3.0)
-    places = uniform(3 * len(draw), scene.ground.seed, epoch).reshape(-1, 3)
-    for u, v, size in places[: int(6 + 16 * scene.ambience.wet)]:
+    places = uniform(3 * 12, scene.ground.seed, int(scene.t_s / 3.0)).reshape(-1, 3)
+    for u, v, size in places[: int(12 * scene.ambience.wet)].tolist():
         radius = int((2 + 7 * size**3) * width / 640)
         x, y = int(u * (width - 4 * radius)) + radius, int(v * (height - 4 * radius)) + radius
         spot = image[y : y + 2 * radius, x : x + 2 * radius]
         wide = image[max(y - 3 * radius, 0) : y + 5 * radius, max(x - 3 * radius, 0) : x + 5 * radius]
-        lens = cv2.flip(cv2.resize(wide, (2 * radius, 2 * radius), interpolation=cv2.INTER_AREA), 0)
-        cv2.copyTo(cv2.blur(lens, (3, 3)), _drop_mask(radius), spot)
+        lens = cv2.flip(cv2.resize(wide, (2 * radius, 2 * radius), interpolation=cv2.INTER_LINEAR), 0)
+        cv2.copyTo(lens, _drop_mask(radius), spot)
+
+
+@lru_cache(maxsize=8)
+def _streaks(textures: Textures, variant: int, bright: float) -> Image:
+    """Rain streaks as they add to a picture."""
+    return cv2.cvtColor(cv2.convertScaleAbs(make_look(textures, variant).streaks, alpha=bright), cv2.COLOR_GRAY2BGR)
 
 
 @lru_cache(maxsize=32)

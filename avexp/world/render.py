@@ -77,5 +77,5 @@ def render(scene: Scene, camera: Camera) -> Rendering:
     things = ThingPainter(scene, dipped, image, ids)
     GroundPainter(scene, dipped, image, ids).paint(maps, horizon, things.shadows())
     things.paint()
-    add_halos(image, things.halos, scene.ambience.wet)
+    add_halos(image, ids, things.halos, scene.ambience.wet)
     return Rendering(develop(image, scene, camera), ids, things.appearances, dipped)

@@ -38,7 +38,7 @@ class Roadside:
 
     Attributes:
         things: sorted by s.
-        s_m: [N] their places; ``poses`` [N, 3] and ``reach`` [N] as in Scene.
+        s_m: [N] their places; ``poses`` [N, 3], ``reach`` and ``heights`` [N] as in Scene.
         signals: traffic lights, whose state changes.
     """
 
@@ -46,12 +46,13 @@ class Roadside:
     s_m: Floats
     poses: Floats
     reach: Floats
+    heights: Floats
     signals: tuple[Signal, ...]
 
-    def between(self, low: float, high: float) -> tuple[list[Thing], Floats, Floats]:
-        """Things, poses and reach of a stretch."""
+    def between(self, low: float, high: float) -> tuple[list[Thing], Floats, Floats, Floats]:
+        """Things, poses, reach and heights of a stretch."""
         a, b = (int(i) for i in np.searchsorted(self.s_m, (low, high)))
-        return self.things[a:b], self.poses[a:b], self.reach[a:b]
+        return self.things[a:b], self.poses[a:b], self.reach[a:b], self.heights[a:b]
 
     def lights_at(self, t_s: float, low: float, high: float) -> list[Thing]:
         """Traffic lights of a stretch in their state."""
@@ -123,7 +124,8 @@ def make_roadside(rng: np.random.Generator, course: Course, palette: Palette, pa
     things = [thing for _, thing in placed]
     poses = np.array([(thing.x, thing.y, thing.yaw) for thing in things]).reshape(-1, 3)
     reach = np.array([thing.mesh.radius_m for thing in things])
-    return Roadside(things, np.array([s for s, _ in placed]), poses, reach, tuple(planter.signals))
+    heights = np.array([thing.mesh.height_m for thing in things])
+    return Roadside(things, np.array([s for s, _ in placed]), poses, reach, heights, tuple(planter.signals))
 
 
 def _junctions(p: Planter) -> None:

@@ -8,6 +8,7 @@ import numpy.typing as npt
 from avexp.world.ambience import Ambience
 from avexp.world.course import Course
 from avexp.world.look import Look
+from avexp.world.marks import Blots, Marks
 from avexp.world.mesh import Mesh
 
 Floats = npt.NDArray[np.float64]
@@ -73,8 +74,9 @@ class GroundStyle:
         paint: brightness of fresh paint.
         wear: 0 fresh to 1 worn off.
         seams: (offset d [m], width [m]) of tar seams along the road.
-        patches: (s, d, length, width, darkness) of repaired places.
-        seed: of the wear of single dashes.
+        blots: side streets and repaired places, each a polygon.
+        marks: all paint.
+        seed: of drops and sky.
     """
 
     asphalt: Floats
@@ -83,7 +85,8 @@ class GroundStyle:
     paint: float
     wear: float
     seams: tuple[tuple[float, float], ...]
-    patches: tuple[tuple[float, float, float, float, float], ...]
+    blots: Blots
+    marks: Marks
     seed: int
 
 
@@ -96,7 +99,7 @@ class Scene:
         ego: the camera car.
         course, ambience, look, ground: what does not change during a drive.
         things: standing and moving things near the car.
-        poses: [N, 3], x, y, yaw of the things; ``reach`` [N], their radius [m].
+        poses: [N, 3], x, y, yaw of the things; ``reach`` [N], their radius [m]; ``heights`` [N] [m].
         future: [T, 3], seconds from now, and x, y [m] in the vehicle frame of where the car goes.
         curvature_1pm: of the car's way at its place.
         frame_seed: from what the pixels' noise is drawn.
@@ -111,6 +114,7 @@ class Scene:
     things: list[Thing]
     poses: Floats
     reach: Floats
+    heights: Floats
     future: Floats
     curvature_1pm: float
     frame_seed: int

@@ -105,10 +105,10 @@ def _ends(b: MeshBuilder, rng: np.random.Generator, body: dict[str, np.ndarray],
     for u in ((0.02, wide), (1 - wide, 0.98)):
         b.inset(rear, (*u, low, 0.92), TAIL, REAR, Code.tail)
         b.inset(front, (*u, 0.55, 0.86), HEAD, FRONT, Code.head)
-    b.inset(rear, (0.37, 0.63, 0.34, 0.52), (215, 215, 200), REAR, Code.reflector)
+    b.inset(rear, (0.37, 0.63, 0.34, 0.52), (215, 215, 200), REAR)
     b.inset(front, (0.3, 0.7, 0.36, 0.8), DARK, FRONT)
     b.inset(front, (0.0, 1.0, 0.0, 0.22), DARK, FRONT)
-    b.inset(front, (0.38, 0.62, 0.22, 0.36), (215, 215, 200), FRONT, Code.reflector)
+    b.inset(front, (0.38, 0.62, 0.22, 0.36), (215, 215, 200), FRONT)
 
 
 def _lamps(b: MeshBuilder, half: float, y: float, z: float) -> None:
