@@ -103,7 +103,7 @@ class _Past:
         except (DataError, KeyError, TypeError) as fault:
             return Node(kind, name, digest, str(path), note=f"damaged: {fault}")
         differs = bool(digest) and kind in ("dataset", "checkpoint") and node.digest != digest
-        return replace(node, note="digest differs") if differs else node
+        return replace(node, digest=digest, note=f"digest differs, it is {node.digest[:12]}") if differs else node
 
     def _node(self, kind: str, path: Path, digest: str, seen: set[str]) -> Node:
         if kind == "dataset":
@@ -145,12 +145,10 @@ class _Past:
             child: Node = self.entry({"kind": "dataset", **source["dataset"]}, seen)
             lost = Node("run", Path(run).name, "", "", (child,), note="missing")
             return Node("checkpoint", digest[:12], digest, "", (lost,), note="missing")
-        outputs = read_json(folder / "lock.json").get("outputs", [])
-        path = next((str(entry.get("path")) for entry in outputs if entry.get("digest") == digest), "")
-        name = Path(path).name or digest[:12]
-        return Node(
-            "checkpoint", name, digest, path, (self.run(folder, seen),), note="" if Path(path).is_file() else "missing"
-        )
+        for entry in read_json(folder / "lock.json")["outputs"]:
+            if entry.get("digest") == digest:
+                return self.entry(entry, seen)
+        return Node("checkpoint", digest[:12], digest, "", (self.run(folder, seen),), note="missing")
 
     def dataset(self, path: Path, seen: set[str]) -> Node:
         manifest = read_json(path / "manifest.json")

@@ -10,6 +10,7 @@ import logging
 import os
 import re
 import tempfile
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -27,11 +28,12 @@ PARAM_MAX, TAG_MAX, KEY_MAX, DIGEST_MAX, PER_BATCH = 6000, 5000, 250, 36, 100
 NEVER = ("INVALID_PARAMETER_VALUE", "RESOURCE_ALREADY_EXISTS", "ENDPOINT_NOT_FOUND", "NOT_IMPLEMENTED")
 """Error codes that say no for good."""
 STATES = {"finished": "FINISHED", "failed": "FAILED", "stopped": "KILLED"}
-SHORT_WAITS = {
+SETTINGS = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",  # [s]; 120 by default
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # the outbox tries again by itself; 7 by default, with 247 s in all
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
 """Environment that holds unless the user has set it."""
 
@@ -73,13 +75,16 @@ class MlflowStore:
             self._client = self._opened_client()
         with _refusals():
             self._experiment_id = self._experiment_id or self._find_experiment()
-            run_id = known or self._find_run(str(start["run_id"])) or self._create_run(start)
+            run_id = known or self._find_run(str(start["start_id"])) or self._create_run(start)
         self._must_be_active(run_id)
         return run_id
 
     def _opened_client(self) -> Any:
-        for name, value in SHORT_WAITS.items():
+        for name, value in SETTINGS.items():
             os.environ.setdefault(name, value)
+        for package in ("mlflow", "sqlalchemy", "alembic"):
+            # for the whole process: what changes filters only for a while is not safe beside other threads
+            warnings.filterwarnings("ignore", module=rf"{package}\b")
         import mlflow
 
         if "MLFLOW_LOGGING_LEVEL" not in os.environ:
@@ -110,13 +115,13 @@ class MlflowStore:
             self._client.restore_experiment(found.experiment_id)
         return str(found.experiment_id)
 
-    def _find_run(self, run_id: str) -> str | None:
+    def _find_run(self, start_id: str) -> str | None:
         """A run that was created just before its creator was killed."""
-        found = self._client.search_runs([self._experiment_id], f"tags.`avexp.run_id` = '{run_id}'", max_results=1)
+        found = self._client.search_runs([self._experiment_id], f"tags.`avexp.start_id` = '{start_id}'", max_results=1)
         return str(found[0].info.run_id) if found else None
 
     def _create_run(self, start: dict[str, Any]) -> str:
-        tags = {"avexp.run_id": str(start["run_id"]), "avexp.run_folder": str(start["folder"])}
+        tags = {f"avexp.{name}": str(start[name]) for name in ("start_id", "run_id", "folder")}
         run = self._client.create_run(self._experiment_id, start["time_ms"], tags, run_name=str(start["name"]))
         return str(run.info.run_id)
 
@@ -255,6 +260,9 @@ class MlflowStore:
                 model_id=model.model_id,
             )
         self._client.set_registered_model_alias(name, str(event["alias"]), version.version)
+        # a server does this by itself; on a database the page would not link the model to its version
+        link = json.dumps([{"name": name, "version": str(version.version)}])
+        self._client.set_logged_model_tags(model.model_id, {"mlflow.modelVersions": link})
 
     def _finish(self, run_id: str, event: dict[str, Any], folder: Path) -> None:
         for name in ("lock.json", "report.html"):

@@ -3,6 +3,7 @@
 Nothing here raises into training, and no call waits for a server, except ``close``, and that for a bounded time.
 """
 
+import secrets
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -79,8 +80,9 @@ class FileTracker:
                 self._event("resume")
             else:
                 where = {"url": self.url, "root": str(self._root.resolve()), "experiment": self._experiment}
-                what = {"run_id": run_id, "name": name, "params": dict(params), "tags": dict(tags)}
-                self._event("start", **where, **what, folder=str(run.path))
+                # run ids of sweep trials are mere numbers: what makes this run one of its kind is drawn here, once
+                who = {"start_id": secrets.token_hex(8), "run_id": run_id, "name": name, "folder": str(run.path)}
+                self._event("start", **where, **who, params=dict(params), tags=dict(tags))
 
     def log(self, values: Mapping[str, float], step: int) -> None:
         """See Tracker."""

@@ -29,12 +29,12 @@ def test_children_count_living_and_ended(tmp_path):
     meter = CostMeter(tmp_path / "cost.json")
     subprocess.run([sys.executable, "-c", BURN], check=True)
     ended_s = meter.now().cpu_hours * 3600
-    assert ended_s >= 0.3
+    assert ended_s >= 0.25  # burnt 0.3 s; the kernel counts in steps of 0.01 s, user and system apart
     with subprocess.Popen(
         [sys.executable, "-c", f"{BURN}\nprint('done', flush=True)\ninput()"], stdin=-1, stdout=-1
     ) as child:
         child.stdout.readline()
-        assert meter.now().cpu_hours * 3600 >= ended_s + 0.29
+        assert meter.now().cpu_hours * 3600 >= ended_s + 0.25
         child.communicate(b"\n")
 
 

@@ -99,5 +99,5 @@ def test_values_that_json_does_not_know_become_text(tmp_path):
 
 def test_a_folder_that_cannot_be_written_is_told_at_once(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(OSError, match="exists|Not a directory"):
+    with pytest.raises(OSError, match=r"exists|Not a directory"):
         JsonLines(tmp_path / "file" / "m.jsonl")
