@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from threading import Event, Thread
 
+from avexp.core.errors import AvexpError
 from avexp.store.outbox import Outbox
 
 PAUSE_S = 2.0
@@ -37,7 +38,7 @@ class Forwarder:
                 self.fault, pause_s = "", self._pause_s
             except Exception as fault:
                 # whatever MLflow, a driver or the disk raises: training goes on, and the lines are kept
-                self.fault = (str(fault).splitlines() or [""])[0][:200] or type(fault).__name__
+                self.fault = root_cause(fault)
                 pause_s = min(2 * pause_s, PAUSE_MAX_S)
                 last = last or self._stop.is_set()
             if last:
@@ -51,3 +52,11 @@ class Forwarder:
         self._thread.join(timeout_s)
         if self._thread.is_alive() and not self.fault:
             self.fault = f"no answer within {time.monotonic() - began:.0f} s"
+
+
+def root_cause(fault: BaseException) -> str:
+    """The first cause of a chain of errors, in one line: MLflow wraps "Connection refused" four times."""
+    while not isinstance(fault, AvexpError) and (cause := fault.__cause__ or fault.__context__) is not None:
+        fault = cause
+    text = getattr(fault, "strerror", None) or str(fault)
+    return (text.splitlines() or [""])[0][:200] or type(fault).__name__

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from avexp.core.errors import ConfigError, RunError
 from avexp.core.run_folder import RunFolder
-from avexp.store.forwarder import Forwarder
+from avexp.store.forwarder import Forwarder, root_cause
 from avexp.store.json_lines import JsonLines, read_lines
 from avexp.store.outbox import Outbox, Sent, lines_behind
 
@@ -231,10 +231,8 @@ def sync(run_folder: Path, url: str | None = None) -> Sent:
     except RunError:
         raise
     except Exception as fault:
-        reason = (str(fault).splitlines() or [""])[0][:200] or type(fault).__name__
-        raise RunError(
-            store.url, f"{lines_behind(run, store.url)} lines behind ({reason})", "is the server up?"
-        ) from fault
+        what = f"{lines_behind(run, store.url)} lines behind ({root_cause(fault)})"
+        raise RunError(store.url, what, "is the server up?") from fault
     return Sent.of(run)
 
 

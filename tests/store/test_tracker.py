@@ -81,9 +81,9 @@ def test_a_dead_server_costs_training_nothing_and_close_says_what_to_do(tmp_path
     for step in range(20):
         tracker.log({"loss": 1.0}, step)
     told = tracker.close(20)
-    assert told.startswith("tracking: 21 lines behind (")
-    assert told.endswith("; send them with `avexp run sync 20261123T051500Z-k3f9qa`")
-    with pytest.raises(RunError, match=r"21 lines behind \(.*\); is the server up\?"):
+    remedy = "send them with `avexp run sync 20261123T051500Z-k3f9qa`"
+    assert told == f"tracking: 21 lines behind (Connection refused); {remedy}"
+    with pytest.raises(RunError, match=r"21 lines behind \(Connection refused\); is the server up\?"):
         sync(tmp_path / "20261123T051500Z-k3f9qa")
 
 
