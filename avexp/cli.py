@@ -1,8 +1,19 @@
-"""The ``avexp`` command: stages take ``key=value`` (Hydra), look-ups take ordinary arguments (typer)."""
+"""The ``avexp`` command: stages take ``key=value`` (Hydra); look-ups take ordinary arguments and flags, and have --json."""
 
+import json
 import sys
+from pathlib import Path
+from typing import Annotated, Any
 
-from avexp.core.stage import Entry, main as run_stage
+import typer
+from rich.markup import escape
+
+from avexp.core.errors import AvexpError, did_you_mean
+from avexp.core.files import read_json
+from avexp.core.progress import console
+from avexp.core.run_folder import find_run, runs
+from avexp.core.stage import Entry
+from avexp.core.stage import main as run_stage
 
 STAGES = {
     "train": Entry("train", "avexp.train.fit:fit", then="avexp.evaluate.after_training:conclude"),
@@ -14,17 +25,147 @@ STAGES = {
 }
 """Stage verbs."""
 
+app = typer.Typer(no_args_is_help=True, add_completion=True, rich_markup_mode="rich")
+run_app = typer.Typer(no_args_is_help=True, help="Look at runs, and send what a tracking server missed.")
+dataset_app = typer.Typer(no_args_is_help=True, help="Look at dataset versions and where things come from.")
+app.add_typer(run_app, name="run")
+app.add_typer(dataset_app, name="dataset")
+
+Outputs = Annotated[Path, typer.Option(help="Folder of run folders.")]
+Root = Annotated[Path, typer.Option(help="Storage root.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable.")]
+OUTPUTS, ROOT = Path("outputs"), Path("outputs/store")
+
 
 def main() -> None:
-    """Dispatch."""
+    """Dispatch; a user's error is one line."""
     words = sys.argv[1:]
     if words and words[0] in STAGES:
         sys.argv = [f"avexp {words[0]}", *words[1:]]
         run_stage(STAGES[words[0]], words[1:])
-        return
-    from avexp.lookups import app
+    known = [*STAGES, "run", "dataset"]
+    if words and not words[0].startswith("-") and words[0] not in known:
+        console.print(
+            f"avexp: no command {words[0]}{did_you_mean(words[0], known)}; known: {', '.join(known)}", markup=False
+        )
+        raise SystemExit(2)
+    try:
+        app()
+    except AvexpError as fault:
+        console.print(f"[bold red]error[/] {escape(str(fault))}", soft_wrap=True)
+        raise SystemExit(fault.exit_code) from None
 
-    app()
+
+@app.callback()
+def about() -> None:
+    """avexp: recorded drives in, proven inference plans out.
+
+    Stages (take key=value, --help, --cfg job, --dry-run): train, export, ingest, evaluate, predict, ci.
+    """
+
+
+def _print(value: Any) -> None:
+    console.print_json(json.dumps(value)) if console.is_terminal else console.file.write(json.dumps(value) + "\n")
+
+
+@run_app.command("ls")
+def run_ls(stage: str = "*", outputs: Outputs = OUTPUTS, as_json: AsJson = False) -> None:
+    """Runs, newest first."""
+    rows = [
+        {"run": run.id, "stage": run.stage, "name": run.name, "state": run.state(), "path": str(run.path)}
+        for run in runs(outputs, stage)
+    ]
+    if as_json:
+        _print(rows)
+        return
+    for row in rows:
+        console.print(f"{row['run']}  {row['state']:<9} {row['stage']:<9} {row['name']}", markup=False, highlight=False)
+    if not rows:
+        console.print(f"no runs under {outputs}; start one with python train.py +experiment=quickstart")
+
+
+@run_app.command("show")
+def run_show(run: str, stage: str = "*", outputs: Outputs = OUTPUTS, as_json: AsJson = False) -> None:
+    """One run: state, inputs, outputs, KPIs."""
+    found = find_run(outputs, run, stage)
+    lock = read_json(found.lock)
+    kpis = read_json(found.kpis) if found.kpis.is_file() else {}
+    facts = {
+        "run": found.id,
+        "state": found.state(),
+        "path": str(found.path),
+        "commit": lock["code"]["commit"],
+        "config_digest": lock["config_digest"],
+        "overrides": lock["overrides"],
+        "inputs": lock["inputs"],
+        "outputs": lock["outputs"],
+        "kpis": kpis,
+    }
+    if as_json:
+        _print(facts)
+        return
+    for key, value in facts.items():
+        text = value if isinstance(value, str) else json.dumps(value)
+        console.print(f"{key:<14}{text}", markup=False, highlight=False, soft_wrap=True)
+
+
+@run_app.command("sync")
+def run_sync(run: str, stage: str = "*", outputs: Outputs = OUTPUTS) -> None:
+    """Send what a slow or dead tracking server missed."""
+    from avexp.store.tracker import sync
+
+    found = find_run(outputs, run, stage)
+    sent = sync(found.path)
+    console.print(f"{found.id}: {sent}", markup=False, soft_wrap=True)
+
+
+@dataset_app.command("ls")
+def dataset_ls(root: Root = ROOT, as_json: AsJson = False) -> None:
+    """Dataset versions."""
+    from avexp.records.dataset import DatasetManifest, find_version, names, versions
+
+    rows = []
+    for name in names(root):
+        for number in versions(root, name):
+            manifest = DatasetManifest.from_file(find_version(root, f"{name}@{number}") / "manifest.json")
+            rows.append({"dataset": manifest.reference, "digest": manifest.digest, "splits": manifest.splits})
+    if as_json:
+        _print(rows)
+        return
+    for row in rows:
+        console.print(
+            f"{row['dataset']}  {str(row['digest'])[:16]}  {json.dumps(row['splits'])}", markup=False, highlight=False
+        )
+    if not rows:
+        console.print(f"no datasets under {root}; python train.py +experiment=quickstart makes one")
+
+
+@dataset_app.command("show")
+def dataset_show(dataset: str, root: Root = ROOT) -> None:
+    """One dataset version's manifest, without its shards."""
+    from avexp.records.dataset import Dataset
+
+    manifest = Dataset.open(root, dataset).manifest
+    _print({**manifest.model_dump(mode="json", exclude={"shards"}), "shards": len(manifest.shards)})
+
+
+@dataset_app.command("lineage")
+def dataset_lineage(of: str, outputs: Outputs = OUTPUTS, root: Root = ROOT, as_json: AsJson = False) -> None:
+    """From a bundle, checkpoint, run or dataset back to the sessions it stands on."""
+    from dataclasses import asdict
+
+    from avexp.records.dataset import find_version
+    from avexp.store.lineage import node_of, tree_lines
+
+    path = Path(of)
+    if not path.exists():
+        path = find_version(root, of) if "@" in of else find_run(outputs, of, "*").path
+    node = node_of(path, root, outputs)
+    if as_json:
+        _print(asdict(node))
+        return
+    for line in tree_lines([node]):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 if __name__ == "__main__":

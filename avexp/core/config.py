@@ -1,5 +1,6 @@
 """The typed root of each stage's config: what every run has. Groups with ``_target_`` (model, data, augmentation, ...) are
-free-form here and are checked against the signatures of the code by preflight."""
+free-form here and are checked against the signatures of the code by preflight.
+"""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -60,7 +61,9 @@ class Trainer:
 
     def __post_init__(self) -> None:
         _ranges(self, epochs=(1, 1e6), accumulate=(1, 1e6), validate_every_epochs=(1, 1e6), pictures=(0, 200))
-        _ranges(self, checkpoint_every_steps=(1, 1e9), log_every_steps=(1, 1e9), ema_decay=(0.0, 1.0), clip_norm=(0, 1e9))
+        _ranges(
+            self, checkpoint_every_steps=(1, 1e9), log_every_steps=(1, 1e9), ema_decay=(0.0, 1.0), clip_norm=(0, 1e9)
+        )
 
 
 @dataclass

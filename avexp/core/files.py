@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -18,9 +18,9 @@ def written_aside(path: Path) -> Iterator[IO[bytes]]:
     Raises:
         DataError: the disk is full or the folder cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.tmp{os.getpid()}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with aside.open("wb") as stream:
             yield stream
             stream.flush()
@@ -32,7 +32,8 @@ def written_aside(path: Path) -> Iterator[IO[bytes]]:
             str(path), f"cannot be written ({fault.strerror})", "free space or choose another folder"
         ) from fault
     finally:
-        aside.unlink(missing_ok=True)
+        with suppress(OSError):
+            aside.unlink(missing_ok=True)
 
 
 def sync_folder(folder: Path) -> None:

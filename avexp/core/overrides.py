@@ -40,7 +40,8 @@ def check_overrides(config_name: str, arguments: Sequence[str]) -> Checked:
     parsed = [item for item in (_parse(argument, faults) for argument in arguments) if item is not None]
     groups = [item for item in parsed if _is_group(item)]
     values = [item for item in parsed if not _is_group(item) and not item.key_or_group.startswith("hydra")]
-    config, chosen = None, []
+    config: DictConfig | None = None
+    chosen: list[str] = []
     try:
         config = compose(config_name, [_first(item) for item in groups])
     except (HydraException, OmegaConfBaseException):
@@ -136,7 +137,9 @@ def _unknown(config: DictConfig, key: str) -> str:
     if not hint:
         parent, _, last = key.rpartition(".")
         siblings = [path for path in paths if path.rpartition(".")[0] == parent]
-        hint = did_you_mean(f"{parent}.{last}", siblings) or (f"; it has {', '.join(siblings[:12])}" if siblings else "")
+        hint = did_you_mean(f"{parent}.{last}", siblings) or (
+            f"; it has {', '.join(siblings[:12])}" if siblings else ""
+        )
     return f"{key}: no such key{hint}"
 
 
@@ -144,7 +147,7 @@ def _paths(node: Any, path: str) -> list[str]:
     found: list[str] = []
     if isinstance(node, DictConfig) and not node._is_none() and not node._is_missing() and not node._is_interpolation():
         for key in node:
-            place = f"{path}.{key}" if path else str(key)
+            place = f"{path}.{key!s}" if path else str(key)
             found += [place, *_paths(node._get_node(key), place)]
     return found
 

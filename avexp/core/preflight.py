@@ -1,5 +1,6 @@
 """All faults of a config at once, before anything costs time: missing values, interpolations, targets and their arguments,
-types, ranges, files that are not there, hardware that does not fit."""
+types, ranges, files that are not there, hardware that does not fit.
+"""
 
 import re
 from collections.abc import Iterator
@@ -27,14 +28,10 @@ def preflight(config: DictConfig, stage: str) -> list[str]:
         config: composed, still with interpolations.
         stage: key of SCHEMAS.
     """
-    missing = sorted(OmegaConf.missing_keys(config))
-    faults = [f"{key}: must be given, such as {key}=..." for key in missing]
-    faults += list(_interpolations(config, ""))
+    faults = list(_gaps(config, ""))
     if not faults:
-        faults += list(_targets(config, ""))
-        faults += list(_files(config, ""))
-    if not missing:
-        faults += _typed(config, stage)[1]
+        # the rest reads values, so all of them must lead somewhere
+        faults += [*_targets(config, ""), *_files(config, ""), *_typed(config, stage)[1]]
     return list(dict.fromkeys(faults))
 
 
@@ -68,22 +65,25 @@ def _children(node: Any, path: str) -> Iterator[tuple[str, str, Any]]:
     """(key, dotted path, child or None) without resolving."""
     if isinstance(node, DictConfig) and not node._is_none() and not node._is_missing():
         for key in node:
-            place = f"{path}.{key}" if path else str(key)
+            place = f"{path}.{key!s}" if path else str(key)
             yield str(key), place, node._get_node(key)
     elif isinstance(node, ListConfig) and not node._is_none() and not node._is_missing():
         for index in range(len(node)):
             yield str(index), f"{path}.{index}", node._get_node(index)
 
 
-def _interpolations(config: Any, path: str) -> Iterator[str]:
+def _gaps(config: Any, path: str) -> Iterator[str]:
+    """Missing values, and interpolations that lead nowhere."""
     for _, place, child in _children(config, path):
-        if child is not None and child._is_interpolation():
+        if child is not None and child._is_missing():
+            yield f"{place}: must be given, such as {place}=..."
+        elif child is not None and child._is_interpolation():
             try:
                 child._dereference_node()
             except OmegaConfBaseException as fault:
                 yield f"{place}: {child._value()} leads nowhere ({str(fault).splitlines()[0]})"
         else:
-            yield from _interpolations(child, place)
+            yield from _gaps(child, place)
 
 
 def _targets(node: Any, path: str) -> Iterator[str]:

@@ -91,7 +91,9 @@ def _lookup(module: str, name: str, depth: int) -> Signature | None:
         return None
     for node in ast.walk(_tree(file)):
         if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name == name:
-            return _of_function(node, bound=False) if isinstance(node, ast.FunctionDef) else _of_class(node, module, depth)
+            return (
+                _of_function(node, bound=False) if isinstance(node, ast.FunctionDef) else _of_class(node, module, depth)
+            )
         if isinstance(node, ast.ImportFrom) and depth < _FOLLOW_MAX:
             for alias in node.names:
                 if (alias.asname or alias.name) == name:
@@ -114,7 +116,9 @@ def _of_class(node: ast.ClassDef, module: str, depth: int) -> Signature | None:
             return _of_function(item, bound=True)
     if any("dataclass" in ast.unparse(decorator) for decorator in node.decorator_list):
         fields = [item for item in node.body if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name)]
-        names = {ast.unparse(item.target): Parameter(item.value is None, ast.unparse(item.annotation)) for item in fields}
+        names = {
+            ast.unparse(item.target): Parameter(item.value is None, ast.unparse(item.annotation)) for item in fields
+        }
         return Signature(names)
     for base in node.bases:
         if isinstance(base, ast.Name) and depth < _FOLLOW_MAX:
@@ -128,7 +132,10 @@ def _of_class(node: ast.ClassDef, module: str, depth: int) -> Signature | None:
 def _of_function(node: ast.FunctionDef, bound: bool) -> Signature:
     arguments = [*node.args.posonlyargs, *node.args.args][1 if bound else 0 :]
     defaults = [False] * (len(arguments) - len(node.args.defaults)) + [True] * len(node.args.defaults)
-    found = {item.arg: Parameter(not has, _text(item)) for item, has in zip(arguments, defaults[-len(arguments) :], strict=False)}
+    found = {
+        item.arg: Parameter(not has, _text(item))
+        for item, has in zip(arguments, defaults[-len(arguments) :], strict=False)
+    }
     for item, default in zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True):
         found[item.arg] = Parameter(default is None, _text(item))
     return Signature(found, node.args.kwarg is not None)

@@ -10,6 +10,7 @@ import os
 import tarfile
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -125,7 +126,11 @@ class ShardWriter:
 
     def discard(self) -> None:
         """Leave nothing behind."""
-        self._stream.close()
+        # closing writes the tar's end: on a full disk that fails too, and does not matter any more
+        with suppress(OSError, ValueError):
+            self._tar.close()
+        with suppress(OSError):
+            self._stream.close()
         self._aside.unlink(missing_ok=True)
 
 

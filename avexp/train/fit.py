@@ -214,9 +214,10 @@ def _close(
     """Outputs into lock and store, what was skipped, how it stands."""
     best = run.best
     if best is not None and status == "finished":
-        entry = {"kind": "checkpoint", "path": str(best), "digest": digest_file(best), "score": best_score(run)}
+        digest = digest_file(best)
+        entry = {"kind": "checkpoint", "path": str(best), "digest": digest, "score": best_score(run)}
         add_to_lock(run, outputs=entry)
-        tracker.output("checkpoint", best, entry["digest"])
+        tracker.output("checkpoint", best, digest)
     console.print(f"trained {wall_s:.0f} s; waited for data {100 * journal.wait_share:.1f} % of the time")
     if quarantine.faults:
         first = next(iter(quarantine.faults.values()))

@@ -53,7 +53,7 @@ class Perception(LightningModule):
         compiled: bool = False,
     ) -> None:
         super().__init__()
-        self.network = network.to(memory_format=torch.channels_last) if channels_last else network
+        self.network = network.to(memory_format=torch.channels_last) if channels_last else network  # type: ignore[call-overload]
         self.augmentation, self.postprocess = augmentation, postprocess
         self.make_optimizer, self.make_schedule = optimizer, schedule
         self.truth, self.seed, self.steps, self.about = truth, seed, steps, about

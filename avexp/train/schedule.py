@@ -2,6 +2,7 @@
 
 import math
 
+from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
@@ -27,9 +28,9 @@ class WarmupCosine(LRScheduler):
         progress = min(1.0, (step - self.warmup) / max(1, self.steps - self.warmup))
         return self.final_share + (1 - self.final_share) * 0.5 * (1 + math.cos(math.pi * progress))
 
-    def get_lr(self) -> list[float]:
+    def get_lr(self) -> list[float | Tensor]:
         """Rates of all parameter groups."""
-        return [rate * self.factor(self.last_epoch) for rate in self.base_lrs]
+        return [float(rate) * self.factor(self.last_epoch) for rate in self.base_lrs]
 
 
 class Constant(WarmupCosine):

@@ -1,0 +1,25 @@
+from avexp.core.command_line import take_apart
+
+
+def test_late_groups_come_in_order_and_get_their_plus():
+    line = take_apart(["debug=fast", "seed=1,2", "-m", "experiment=quickstart"])
+    assert line.overrides == ["+experiment=quickstart", "+debug=fast", "seed=1,2"]
+    assert line.multirun
+    assert line.for_hydra() == ["-m", "+experiment=quickstart", "+debug=fast", "seed=1,2"]
+
+
+def test_our_own_words_are_taken_out():
+    line = take_apart(["--dry-run", "resume=auto", "+experiment=x"])
+    assert (line.dry_run, line.resume, line.overrides) == (True, "auto", ["+experiment=x"])
+    assert take_apart(["+replay=latest", "seed=7"]).replay == "latest"
+
+
+def test_flags_with_values_stay_together():
+    line = take_apart(["--config-path", "runs/.hydra", "--config-name=config", "--cfg", "job"])
+    assert line.flags == ["--config-path", "runs/.hydra", "--config-name", "config", "--cfg", "job"]
+    assert str(line.saved_config) == "runs/.hydra"
+    assert line.asks
+
+
+def test_aliases():
+    assert take_apart(["source=a.mp4"], {"source": "reader.source"}).overrides == ["reader.source=a.mp4"]

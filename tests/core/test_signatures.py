@@ -1,0 +1,33 @@
+import pytest
+
+from avexp.core.signatures import UnknownTargetError, signature_of
+
+
+def test_own_class_without_importing_it():
+    found = signature_of("avexp.models.resnet.ResNet")
+    assert found.parameters["depths"].annotation == "Sequence[int]"
+    assert not found.open_ended
+
+
+def test_third_party_through_its_re_export():
+    found = signature_of("torch.optim.AdamW")
+    assert found.parameters["params"].required
+    assert not found.parameters["lr"].required
+
+
+def test_inherited_constructor():
+    assert "steps" in signature_of("avexp.train.schedule.Constant").parameters
+
+
+@pytest.mark.parametrize(
+    ("target", "text"),
+    [
+        ("avexp.models.resnet.ResNit", "has no ResNit; it has ResidualBlock, ResNet"),
+        ("avexp.models.nowhere.X", "no module avexp.models.nowhere"),
+        ("nopackage.X", "no package nopackage"),
+        ("X", "no dotted name"),
+    ],
+)
+def test_unknown_targets_say_what_is_missing(target, text):
+    with pytest.raises(UnknownTargetError, match=text):
+        signature_of(target)

@@ -1,0 +1,121 @@
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from avexp.core.errors import DataError
+from avexp.loader.loader import Loader, Quarantine
+from avexp.records.dataset import Dataset
+
+
+def train_loader(dataset, **options):
+    chosen = {"batch_size": 4, "training": True, "seed": 3, "threads": 2, **options}
+    return Loader(dataset, dataset.select("train"), chosen.pop("batch_size"), **chosen)
+
+
+def keys(loader):
+    return [key for batch in loader for key in batch.keys]
+
+
+def test_an_epoch_is_a_permutation_and_epochs_differ(lane_dataset):
+    loader = train_loader(lane_dataset)
+    first = keys(loader)
+    assert len(first) == len(set(first)) == len(loader) * 4
+    loader.sampler.set_epoch(1)
+    assert keys(loader) != first
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 4])
+@pytest.mark.parametrize("threads", [1, 3])
+def test_the_global_batch_knows_neither_ranks_nor_threads(lane_dataset, ranks, threads):
+    whole = [set(batch.keys) for batch in train_loader(lane_dataset, batch_size=8)]
+    parts = [list(train_loader(lane_dataset, batch_size=8 // ranks, rank=r, ranks=ranks, threads=threads)) for r in range(ranks)]
+    assert [set().union(*(part.keys for part in step)) for step in zip(*parts, strict=True)] == whole
+
+
+def test_resume_goes_on_where_it_stood(lane_dataset):
+    loader = train_loader(lane_dataset)
+    undisturbed = [batch.keys for batch in train_loader(lane_dataset)]
+    stream = iter(loader)
+    for _ in range(3):
+        next(stream)
+    other = train_loader(lane_dataset)
+    other.load_state_dict(loader.state_dict())
+    assert len(other) == len(undisturbed)
+    assert [batch.keys for batch in other] == undisturbed[3:]
+
+
+def test_a_full_epoch_resumes_at_the_next_epochs_start(lane_dataset):
+    loader = train_loader(lane_dataset)
+    keys(loader)
+    assert loader.state_dict() == {"position": 0}
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 3, 5])
+def test_evaluation_counts_each_frame_once(lane_dataset, ranks):
+    rows = lane_dataset.select("val")
+    parts = [list(Loader(lane_dataset, rows, 4, training=False, rank=r, ranks=ranks)) for r in range(ranks)]
+    assert len({len(part) for part in parts}) == 1, "all ranks make the same number of steps"
+    seen = [key for part in parts for batch in part for key in batch.keys if key]
+    assert sorted(seen) == sorted(lane_dataset.key(int(row)) for row in rows)
+
+
+def test_labels_are_padded_with_nan(lane_dataset):
+    batch = next(iter(train_loader(lane_dataset)))
+    assert batch.images.dtype == torch.uint8
+    assert batch.images.shape == (4, 48, 64, 3)
+    assert batch.lanes.shape[:2] == (4, 2)
+    assert batch.boxes.shape == (4, 0, 4)
+    assert batch.labelled.tolist() == [[False, True, False, False]] * 4
+    assert torch.isnan(batch.speed).all()
+    assert batch.camera_size.tolist() == [[64, 48]] * 4
+
+
+def test_scaled_decode_moves_no_label(lane_dataset):
+    batch = next(iter(train_loader(lane_dataset, least_width_px=32)))
+    assert batch.images.shape == (4, 24, 32, 3)
+    assert torch.equal(batch.image_from_camera[0], torch.diag(torch.tensor([0.5, 0.5, 1.0])))
+
+
+@pytest.fixture
+def damaged(lane_dataset, tmp_path):
+    """A copy of the dataset whose third training frame has a flipped byte."""
+    shutil.copytree(lane_dataset.root, tmp_path / "store")
+    dataset = Dataset.open(tmp_path / "store", "lanes@1")
+    row = dataset.rows[int(dataset.select("train")[2])]
+    path = tmp_path / "store" / dataset.manifest.shards[int(row["shard"])].path
+    content = bytearray(path.read_bytes())
+    content[int(row["image_offset"]) + 100] ^= 0xFF
+    path.write_bytes(bytes(content))
+    return dataset
+
+
+def test_a_bad_frame_is_named_replaced_and_adds_no_loss(damaged):
+    quarantine = Quarantine()
+    loader = train_loader(damaged, quarantine=quarantine)
+    batches = list(loader)
+    assert len(batches) == len(loader)
+    assert [fault.what for fault in quarantine.faults.values()] == ["checksum differs: the bytes were changed"]
+    blank = [(batch, i) for batch in batches for i, key in enumerate(batch.keys) if not key]
+    assert len(blank) == 1
+    batch, place = blank[0]
+    assert not batch.labelled[place].any()
+    assert not batch.images[place].any()
+
+
+def test_too_many_bad_frames_stop_the_run(damaged):
+    with pytest.raises(DataError, match="1 bad frames of 36, the last: .*checksum"):
+        list(train_loader(damaged, quarantine=Quarantine(most_share=0.0, least=0)))
+
+
+def test_too_few_frames_say_so(lane_dataset):
+    with pytest.raises(DataError, match="36 training frames make no batch of 64"):
+        train_loader(lane_dataset, batch_size=64)
+
+
+def test_batches_hold_what_the_order_says(lane_dataset):
+    loader = train_loader(lane_dataset)
+    wanted = [lane_dataset.key(int(row)) for row in loader.order(0, 1)]
+    assert list(loader)[1].keys == wanted
+    assert np.unique(np.concatenate([loader.order(0, number) for number in range(len(loader))])).size == 36
