@@ -7,12 +7,13 @@ import numpy.typing as npt
 
 from avexp.records.labels import Road
 from avexp.world.course import BEHIND_M, Course
-from avexp.world.figures import PHASES, STRIDE_M, make_cyclist, make_pedestrian
-from avexp.world.look import Palette, pick
+from avexp.world.figures import PHASES, STRIDE_M
+from avexp.world.garage import any_cyclist, any_person, any_vehicle
+from avexp.world.look import Textures
 from avexp.world.mesh import Mesh
 from avexp.world.scene import BRAKE_ON, HEAD_ON, TAIL_ON, Thing
-from avexp.world.traffic import TICK_S, LaneStart, simulate, speed_caps, stop_line
-from avexp.world.vehicles import Vehicle, make_car, make_truck
+from avexp.world.traffic import TICK_S, Start, simulate, speed_caps
+from avexp.world.vehicles import Vehicle
 
 Floats = npt.NDArray[np.float64]
 EGO_LENGTH_M = 4.6
@@ -73,55 +74,48 @@ class Crowding:
 
 
 def make_cast(
-    rng: np.random.Generator, course: Course, palette: Palette, crowding: Crowding, duration_s: float
+    rng: np.random.Generator, course: Course, textures: Textures, crowding: Crowding, duration_s: float
 ) -> Cast:
     """A random cast; the car itself drives in its lane behind a lead vehicle, most of the time."""
     layout = course.layout
     limit = rng.uniform(24, 34) if layout.kind is Road.highway else rng.uniform(9.5, 14.5)
-    caps = speed_caps(course, limit * 1.2)
-    forward = tuple((stop_line(j), j) for j in course.junctions if j.lights)
-    length = course.length_m
-    backward = tuple((length - (2 * j.s_m - stop_line(j)), j) for j in course.junctions if j.lights)
-    movers: list[Mover] = []
-    ego_s = np.zeros(0)
-    for lane, (d, direction) in enumerate(layout.lanes):
-        own = lane == layout.ego_lane
-        start, vehicles = _lane_start(rng, palette, crowding, limit, own, direction, length)
-        places = simulate(
-            start, caps if direction > 0 else caps[::-1], forward if direction > 0 else backward, duration_s
-        )
-        for i, vehicle in enumerate(vehicles):
-            if vehicle is None:
-                ego_s = places[i]
-                continue
-            s = places[i] if direction > 0 else length - places[i]
-            track = f"v{lane}-{i}"
-            movers.append(
-                Mover((vehicle.mesh,), vehicle.size_m, vehicle.category, d, direction, s, rng.uniform(0, 6.3), track)
-            )
-    movers += _cyclists(rng, course, palette, crowding, ego_s)
-    walkers = _walkers(rng, course, palette, crowding, ego_s, movers) if layout.kind is Road.urban else ()
+    start, vehicles = _start(rng, course, textures, crowding, limit)
+    places = simulate(start, course, speed_caps(course, limit * 1.2), duration_s)
+    places = np.where(start.against[:, None], course.length_m - places, places)
+    ego_s = places[vehicles.index(None)]
+    movers = []
+    for i, vehicle in enumerate(vehicles):
+        if vehicle is not None:
+            d, direction = layout.lanes[int(start.lane[i])]
+            shape = (vehicle.mesh,), vehicle.size_m, vehicle.category
+            movers.append(Mover(*shape, d, direction, places[i], rng.uniform(0, 6.3), f"v{i}"))
+    movers += _cyclists(rng, course, textures, crowding, ego_s)
+    walkers = _walkers(rng, course, textures, crowding, ego_s, movers) if layout.kind is Road.urban else ()
     return Cast(ego_s, tuple(movers), walkers)
 
 
-def _vehicle(rng: np.random.Generator, palette: Palette, trucks: float) -> Vehicle:
-    if rng.random() < trucks:
-        return make_truck(
-            rng, pick(rng, palette.cars), pick(rng, palette.walls if rng.random() < 0.5 else palette.cars)
-        )
-    return make_car(rng, palette.shapes, pick(rng, palette.cars))
+def _start(
+    rng: np.random.Generator, course: Course, textures: Textures, crowding: Crowding, limit: float
+) -> tuple[Start, list[Vehicle | None]]:
+    """All lanes at the start; None is the car itself."""
+    lanes = [
+        _lane(rng, textures, crowding, lane == course.layout.ego_lane, way, course.length_m)
+        for lane, (_, way) in enumerate(course.layout.lanes)
+    ]
+    vehicles = [vehicle for _, some in lanes for vehicle in some]
+    number = np.repeat(np.arange(len(lanes)), [len(some) for _, some in lanes])
+    against = np.array([way < 0 for _, way in course.layout.lanes])[number]
+    lengths = np.array([EGO_LENGTH_M if v is None else v.size_m[0] for v in vehicles])
+    slow = np.array([0.85 if v is not None and v.category == "truck" else 1.0 for v in vehicles])
+    wishes = limit * slow * rng.uniform(0.82, 1.1, len(vehicles))
+    places = np.array([s for some, _ in lanes for s in some])
+    return Start(number, places, lengths, wishes, rng.uniform(0, 6.3, len(vehicles)), against), vehicles
 
 
-def _lane_start(
-    rng: np.random.Generator,
-    palette: Palette,
-    crowding: Crowding,
-    limit: float,
-    own: bool,
-    direction: int,
-    length: float,
-) -> tuple[LaneStart, list[Vehicle | None]]:
-    """Vehicles of a lane, rear to front; None is the car itself."""
+def _lane(
+    rng: np.random.Generator, textures: Textures, crowding: Crowding, own: bool, direction: int, length: float
+) -> tuple[list[float], list[Vehicle | None]]:
+    """Places and vehicles of a lane, rear to front."""
     places: list[float] = []
     vehicles: list[Vehicle | None] = []
     mean_gap = 1000.0 / crowding.vehicles
@@ -129,7 +123,7 @@ def _lane_start(
     s = rng.uniform(0, mean_gap) if direction > 0 else 0.0
     before = 0.0
     while s < end:
-        vehicle = _vehicle(rng, palette, crowding.trucks)
+        vehicle = any_vehicle(rng, textures, crowding.trucks)
         s += vehicle.size_m[0] / 2 + before
         if own and s > BEHIND_M - 8 and None not in vehicles:
             s = max(s, BEHIND_M)
@@ -143,21 +137,16 @@ def _lane_start(
     if own and None not in vehicles:
         places.append(max(s, BEHIND_M))
         vehicles.append(None)
-    lengths = np.array([EGO_LENGTH_M if v is None else v.size_m[0] for v in vehicles])
-    slow = np.array([0.85 if v is not None and v.category == "truck" else 1.0 for v in vehicles])
-    wishes = limit * slow * rng.uniform(0.82, 1.1, len(vehicles))
-    return LaneStart(np.array(places), lengths, wishes, rng.uniform(0, 6.3, len(vehicles))), vehicles
+    return places, vehicles
 
 
 def _cyclists(
-    rng: np.random.Generator, course: Course, palette: Palette, crowding: Crowding, ego_s: Floats
+    rng: np.random.Generator, course: Course, textures: Textures, crowding: Crowding, ego_s: Floats
 ) -> list[Mover]:
     movers: list[Mover] = []
     reach = float(ego_s[-1]) + 150
     for i in range(int(rng.poisson(crowding.cyclists * (reach - BEHIND_M) / 1000))):
-        poses = make_cyclist(
-            rng, pick(rng, palette.coats), pick(rng, palette.coats), pick(rng, palette.skins), pick(rng, palette.cars)
-        )
+        poses = any_cyclist(rng, textures)
         direction = 1 if rng.random() < 0.65 else -1
         side = course.layout.surface[1] if direction > 0 else course.layout.surface[0]
         d = side + direction * 0.35 + (direction * 1.9 if course.layout.parking and rng.random() < 0.5 else 0.0)
@@ -168,38 +157,39 @@ def _cyclists(
 
 
 def _walkers(
-    rng: np.random.Generator, course: Course, palette: Palette, crowding: Crowding, ego_s: Floats, movers: list[Mover]
+    rng: np.random.Generator, course: Course, textures: Textures, crowding: Crowding, ego_s: Floats, movers: list[Mover]
 ) -> tuple[Walker, ...]:
     walkers: list[Walker] = []
     reach = float(ego_s[-1]) + 120
     left, right = course.layout.surface
     wide = course.layout.sidewalk_m
+    crossings = [c for c in course.crossings if BEHIND_M < c < reach]
+    traffic = np.array([m.s_m for m in movers]).reshape(-1, len(ego_s)), np.array([m.d_m for m in movers])
     for i in range(int(rng.poisson(crowding.pedestrians * (reach - BEHIND_M) / 1000))):
-        height = float(rng.choice([rng.uniform(1.55, 1.95), rng.uniform(1.0, 1.4)], p=[0.88, 0.12]))
-        poses = make_pedestrian(
-            rng, height, pick(rng, palette.coats), pick(rng, palette.coats), pick(rng, palette.skins)
-        )
+        poses, height = any_person(rng, textures)
         s = rng.uniform(BEHIND_M + 5, reach)
         if rng.random() < 0.3:
-            near = [c for c in course.crossings if BEHIND_M < c < reach]
-            s = float(rng.choice(near)) + rng.uniform(-1.4, 1.4) if near and rng.random() < 0.7 else s
-            crossing = _crossing(rng, course, s, ego_s, movers)
+            s = float(rng.choice(crossings)) + rng.uniform(-1.4, 1.4) if crossings and rng.random() < 0.7 else s
+            crossing = _crossing(rng, course, s, ego_s, *traffic)
             if crossing is not None:
                 walkers.append(Walker(poses, height, *crossing, f"p{i}"))
                 continue
         onto = rng.uniform(0.4, wide - 0.4)
         d = left + onto if rng.random() < 0.5 else right - onto
         speed = rng.choice([-1.0, 0.0, 1.0], p=[0.4, 0.2, 0.4]) * rng.uniform(0.9, 1.6)
-        walkers.append(
-            Walker(poses, height, (s - speed * float(rng.uniform(0, 20)), d), (speed, 0.0), 0.0, 1e6, f"p{i}")
-        )
+        start = (s - speed * float(rng.uniform(0, 20)), d)
+        walkers.append(Walker(poses, height, start, (speed, 0.0), 0.0, 1e6, f"p{i}"))
     return tuple(walkers)
 
 
 def _crossing(
-    rng: np.random.Generator, course: Course, s: float, ego_s: Floats, movers: list[Mover]
+    rng: np.random.Generator, course: Course, s: float, ego_s: Floats, others_s: Floats, others_d: Floats
 ) -> tuple[tuple[float, float], tuple[float, float], float, float] | None:
-    """A walk across the road at s while no vehicle is near the pedestrian, and the car is 12 to 80 m away."""
+    """A walk across the road at s while no vehicle comes near the pedestrian, and the car is 14 to 80 m away.
+
+    Returns:
+        Start (s, d), velocity, time of starting and duration; None where there was no such time.
+    """
     left, right = course.layout.surface
     sign = float(rng.choice([-1.0, 1.0]))
     start = (right - 1.0) if sign > 0 else (left + 1.0)
@@ -213,8 +203,7 @@ def _crossing(
         index = np.clip(((now + ticks) / TICK_S).astype(int), 0, len(ego_s) - 1)
         if np.any(np.abs(ego_s[index] - s) < 8):
             continue
-        beside = [(m.s_m[index], m.d_m) for m in movers]
-        if not any(np.any((np.abs(place - s) < 6) & (np.abs(lane - d) < 2)) for place, lane in beside):
+        if not np.any((np.abs(others_s[:, index] - s) < 6) & (np.abs(others_d[:, None] - d) < 2)):
             return (s, start), (0.0, sign * speed), now, during
     return None
 

@@ -25,6 +25,7 @@ from avexp.world.render import Rendering
 from avexp.world.scene import Scene, Thing
 
 Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
 LEAST_HEIGHT = 8.0 / 360.0
 """Objects lower than this share of the image height are ignored, neither right nor wrong."""
 MOST_HIDDEN = 0.8
@@ -131,51 +132,64 @@ def _lanes(scene: Scene, renderings: dict[str, Rendering]) -> list[Lane]:
     offsets = np.array([b.offset_m for b in layout.boundaries])
     ground = ego.to_vehicle(scene.course.points(s[:, None], offsets[None]))
     ground = np.concatenate([ground, np.zeros((*ground.shape[:2], 1))], axis=2)
-    left = np.flatnonzero(offsets > ego.d_m)
+    left = int((offsets > ego.d_m).sum())
+    lines = {name: _image_lines(r.camera, ground) for name, r in renderings.items()}
+    rounded = np.round(ground, 3).tolist()
+    begin = int(np.searchsorted(s, ego.s_m))
     lanes = []
     for i, boundary in enumerate(layout.boundaries):
-        position = i - len(left) if i < len(left) else i - len(left) + 1
-        lines = {name: line for name, r in renderings.items() if len(line := _image_line(r.camera, ground[:, i])) > 1}
-        if not lines:
-            continue
-        ahead = ground[ground[:, i, 0] > 0, i]
-        points = [(x, y, 0.0) for x, y, _ in np.round(ahead, 3).tolist()]
-        lanes.append(Lane(id=f"b{i}", type=boundary.type, position=position, image=lines, ground_m=points))
+        image = {name: of_camera[i] for name, of_camera in lines.items() if len(of_camera[i]) > 1}
+        if image:
+            position = i - left if i < left else i - left + 1
+            points = [(x, y, z) for x, y, z in (row[i] for row in rounded[begin:])]
+            lanes.append(Lane(id=f"b{i}", type=boundary.type, position=position, image=image, ground_m=points))
     return lanes
 
 
-def _image_line(camera: Camera, points: Floats) -> list[Point]:
-    """The longest visible piece of a ground polyline [N, 3] of V as pixels, near to far, cut at the image's border."""
+def _image_lines(camera: Camera, points: Floats) -> list[list[Point]]:
+    """The longest visible piece of each ground polyline of V as pixels, near to far, cut at the image's border.
+
+    Args:
+        camera: the camera.
+        points: [P, L, 3], L polylines.
+    """
     inside = camera.in_camera(points)
-    ahead = inside[:, 2] > camera.ground_near_m
-    if ahead.sum() < 2:
-        return []
-    pixels = camera.pixels(inside[ahead])
-    low, high = np.zeros(2), np.array([camera.width_px, camera.height_px], np.float64)
-    within = ((pixels >= low) & (pixels <= high)).all(axis=1)
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], within.astype(np.int8), [0]])))
-    if len(edges) == 0:
-        return []
-    starts, ends = edges[::2], edges[1::2]
-    best = int(np.argmax(ends - starts))
-    a, b = int(starts[best]), int(ends[best])
-    line = [pixels[a:b]]
-    if a > 0:
-        line.insert(0, _on_border(pixels[a], pixels[a - 1], high)[None])
-    if b < len(pixels):
-        line.append(_on_border(pixels[b - 1], pixels[b], high)[None])
-    joined = np.concatenate(line)
-    if camera.in_camera(points[0])[2] > camera.in_camera(points[-1])[2]:
-        joined = joined[::-1]
-    return [(x, y) for x, y in np.round(joined, 2).tolist()]
+    ahead = inside[..., 2] > camera.ground_near_m
+    pixels = camera.pixels(np.maximum(inside, [-1e9, -1e9, camera.ground_near_m]))
+    size = np.array([camera.width_px, camera.height_px], np.float64)
+    within = ahead & ((pixels >= 0) & (pixels <= size)).all(axis=2)
+    return [
+        _piece(pixels[:, i], ahead[:, i], within[:, i], size, bool(inside[0, i, 2] > inside[-1, i, 2]))
+        for i in range(points.shape[1])
+    ]
 
 
-def _on_border(inner: Floats, outer: Floats, size: Floats) -> Floats:
+def _piece(pixels: Floats, ahead: Bools, within: Bools, size: Floats, backwards: bool) -> list[Point]:
+    """The longest piece of one polyline [P, 2] that is within the image."""
+    edges = np.flatnonzero(np.diff(within.astype(np.int8), prepend=0, append=0)).tolist()
+    if not edges:
+        return []
+    a, b = max(zip(edges[::2], edges[1::2], strict=True), key=lambda piece: piece[1] - piece[0])
+    line: list[list[float]] = np.round(pixels[a:b], 2).tolist()
+    if a > 0 and ahead[a - 1]:
+        line.insert(0, _on_border(pixels[a], pixels[a - 1], size))
+    if b < len(pixels) and ahead[b]:
+        line.append(_on_border(pixels[b - 1], pixels[b], size))
+    if backwards:
+        line.reverse()
+    return [(x, y) for x, y in line]
+
+
+def _on_border(inner: Floats, outer: Floats, size: Floats) -> list[float]:
     """Where the way from a point in the image to one outside leaves it."""
-    step = outer - inner
-    with np.errstate(divide="ignore", invalid="ignore"):
-        shares = np.where(step > 0, (size - inner) / step, np.where(step < 0, -inner / step, np.inf))
-    return np.asarray(np.clip(inner + step * float(np.clip(shares.min(), 0, 1)), 0, size))
+    share = 1.0
+    for start, end, most in zip(inner.tolist(), outer.tolist(), size.tolist(), strict=True):
+        if end > most:
+            share = min(share, (most - start) / (end - start))
+        elif end < 0:
+            share = min(share, start / (start - end))
+    crossing: list[float] = np.round(np.clip(inner + (outer - inner) * share, 0, size), 2).tolist()
+    return crossing
 
 
 def road_rings(ids: Image) -> list[list[Point]]:

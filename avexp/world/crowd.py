@@ -39,7 +39,7 @@ class Crowd:
         order: indices of the things in the image, far to near.
         points: [V, 3] of the camera; ``pixels`` [V, 2]; ``fixed`` the same in fixed point.
         vertex_at, face_at, stick_at: N + 1 positions where each thing's begin.
-        faces: int [F, 8]; ``corners`` [F, 8, 2] in fixed point; ``colours`` and ``runs``, F each.
+        faces: int [F, 8]; ``corners`` [F, 8, 2] in fixed point; ``colours``, F.
         sticks: K.
         boxes: [N, 4], x1, y1, x2, y2 [px].
         behind: N, whether part of it lies behind the camera.
@@ -58,7 +58,6 @@ class Crowd:
     faces: Ints
     corners: npt.NDArray[np.int32]
     colours: list[list[float]]
-    runs: list[float]
     sticks: list[StickPaint]
     boxes: list[list[float]]
     behind: list[bool]
@@ -122,11 +121,11 @@ class Gatherer:
         low, high = np.minimum.reduceat(pixels - spread, self.starts), np.maximum.reduceat(pixels + spread, self.starts)
         behind = np.minimum.reduceat(z, self.starts) < NEAR_M
         fixed = fixed_point(pixels)
-        faces, colours, runs, face_at = self._faces(placed, pixels, behind)
+        faces, colours, face_at = self._faces(placed, pixels, behind)
         sticks, stick_at = self._sticks(points, pixels, fixed)
         return Crowd(
             self.things, self.meshes, self._order(points, low, high, behind), points, pixels, fixed,
-            [*self.starts.tolist(), len(own)], face_at, stick_at, faces, fixed[faces], colours, runs, sticks,
+            [*self.starts.tolist(), len(own)], face_at, stick_at, faces, fixed[faces], colours, sticks,
             np.concatenate([low, high], axis=1).tolist(), behind.tolist(), self.light, self.through,
         )  # fmt: skip
 
@@ -168,10 +167,8 @@ class Gatherer:
         seen = (within & ~behind) | cut | (sprites & ~behind)
         return [int(i) for i in order[seen[order]]]
 
-    def _faces(
-        self, placed: Floats, pixels: Floats, behind: Bools
-    ) -> tuple[Ints, list[list[float]], list[float], list[int]]:
-        """Faces that show their outside, their colours, runs, and where each thing's begin."""
+    def _faces(self, placed: Floats, pixels: Floats, behind: Bools) -> tuple[Ints, list[list[float]], list[int]]:
+        """Faces that show their outside, their colours, and where each thing's begin."""
         counts = np.array([len(m.faces) for m in self.meshes])
         owner = np.repeat(np.arange(len(counts)), counts)
         faces = np.concatenate([m.faces for m in self.meshes]) + self.starts[owner][:, None]
@@ -187,7 +184,7 @@ class Gatherer:
         seen = seen[(area > 2 * LEAST_AREA_PX) | behind[owner[seen]]]
         owner, facts = owner[seen], facts[seen]
         face_at = np.concatenate([[0], np.cumsum(np.bincount(owner, minlength=len(counts)))]).tolist()
-        return faces[seen], self._shade(owner, facts, normal[seen]), facts[:, 8].tolist(), face_at
+        return faces[seen], self._shade(owner, facts, normal[seen]), face_at
 
     def _shade(self, owner: Ints, facts: Floats, normal: Floats) -> list[list[float]]:
         """Colour of each face as seen."""

@@ -27,7 +27,7 @@ from avexp.world.traffic import TICK_S
 Floats = npt.NDArray[np.float64]
 FUTURE_S = np.arange(1, 17) * 0.25
 """Times of the path label [s]."""
-VIEW_M, URBAN_VIEW_M = 170.0, 125.0
+VIEW_M, URBAN_VIEW_M = 160.0, 108.0
 """How far things are shown [m]."""
 
 
@@ -181,10 +181,8 @@ def drive(spec: DriveSpec, seed: int) -> Drive:
     look = make_look(spec.textures, int(rng.integers(0, VARIANTS)))
     ambience = make_ambience(rng, spec.light, spec.weather, spec.road)
     crowding = Crowding(spec.traffic, spec.trucks, spec.cyclists, spec.pedestrians)
-    cast = make_cast(generator("world-cast", seed), course, look.palette, crowding, duration)
-    roadside = make_roadside(
-        generator("world-roadside", seed), course, look.palette, spec.parked, spec.light is not Light.day
-    )
+    cast = make_cast(generator("world-cast", seed), course, spec.textures, crowding, duration)
+    roadside = make_roadside(generator("world-roadside", seed), course, look, spec.parked, spec.light is not Light.day)
     ground = _ground_style(generator("world-ground", seed), course, look)
     wander = Wander(rng.uniform(0.05, 0.16, 3), rng.uniform([9, 18, 40], [16, 35, 80]), rng.uniform(0, 6.3, 3))
     wander.amplitude_m[0] *= 0.4

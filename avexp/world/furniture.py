@@ -184,34 +184,16 @@ def make_clutter(rng: np.random.Generator) -> Mesh:
     return b.build()
 
 
-def make_front(rng: np.random.Generator, length: float, wall: Colour, storeys: int) -> Mesh:
-    """A house front along x that looks to the right (-y): wall, rows of windows, ground floor, roof edge."""
+def make_front(length: float, wall: Colour, storeys: int, facade: str) -> Mesh:
+    """A house along x whose front, a picture, looks to the right (-y)."""
     b = MeshBuilder()
-    height = 3.1 * storeys + 0.8
-    half, depth = length / 2, 8.0
-    right = (0.0, -1.0, 0.0)
+    height, half, depth = 3.1 * storeys + 0.8, length / 2, 8.0
+    for x, y, z in ((-half, 0.0, height), (half, 0.0, height), (half, 0.0, 0.0), (-half, 0.0, 0.0)):
+        b.vertex(x, y, z)
+    b.facade = facade
     dim: Colour = (wall[0] * 0.8, wall[1] * 0.8, wall[2] * 0.8)
     for x, sign in ((-half, -1), (half, 1)):
         b.rectangle("x", x, (0.0, 0.0), (depth, height), dim, sign)
-    b.rectangle("y", 0.0, (-half, 0.0), (half, height), wall, -1)
-    b.rectangle("y", -0.02, (-half, height - 0.5), (half, height), dim, -1)
-    if rng.random() < 0.5:
-        b.rectangle("y", -0.02, (-half, 0.0), (half, 0.5), dim, -1)
-    count = max(2, int(length / rng.uniform(2.4, 3.6)))
-    pitch, wide, high = length / count, rng.uniform(0.9, 1.4), rng.uniform(1.2, 1.7)
-    glass: Colour = (float(rng.uniform(40, 90)), float(rng.uniform(50, 100)), float(rng.uniform(60, 115)))
-    door = int(rng.integers(0, count))
-    panes: list[tuple[bool, np.ndarray]] = []
-    for storey in range(storeys):
-        for i in range(count):
-            x, z = -half + (i + 0.5) * pitch, 0.9 + 3.1 * storey
-            low, top = (0.05, 2.2) if storey == 0 and i == door else (z, z + high)
-            x0, x1 = x - wide / 2, x + wide / 2
-            points = np.array([(x0, -0.03, low), (x1, -0.03, low), (x1, -0.03, top), (x0, -0.03, top)])
-            panes.append((bool(rng.random() < 0.3), points))
-    # dark panes first, then those that shine at night: each kind is painted in one call
-    for lit, points in sorted(panes, key=lambda pane: pane[0]):
-        b.face(points, glass, right, Code.window if lit else Code.plain)
     return b.build(backdrop=True)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from avexp.core.counter_random import generator
+from avexp.world.facades import MOST_STOREYS, Facade, make_facade
 from avexp.world.mesh import Colour
 from avexp.world.vehicles import TRAIN_CARS, VAL_CARS, CarShape
 
@@ -17,6 +18,8 @@ Image = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float64]
 VARIANTS = 4
 """Texture banks by domain; a drive uses one."""
+FRONTS = 5
+"""House fronts by number of storeys."""
 TEXELS_PER_M = 12.0
 """Resolution of the ground texture [1/m]."""
 
@@ -68,6 +71,7 @@ class Look:
         palette: its colours.
         ground: uint8 [N, N], tiling brightness texture, 128 is neutral.
         sprites: by name, pictures uint8 [h, w, 3] with masks uint8 [h, w] of halving size.
+        facades: house fronts by name, ``<storeys>-<number>``; ``walls`` their colours.
         noise: float32 [h, w, 3], unit normal noise.
         streaks: uint8 [h, w], rain streaks.
     """
@@ -77,6 +81,8 @@ class Look:
     palette: Palette
     ground: Image
     sprites: dict[str, list[tuple[Image, Image]]]
+    facades: dict[str, Facade]
+    walls: dict[str, Colour]
     noise: npt.NDArray[np.float32]
     streaks: Image
 
@@ -89,15 +95,22 @@ def pick(rng: np.random.Generator, colours: tuple[Colour, ...], spread: float = 
     return r, g, b
 
 
+def palette_of(textures: Textures) -> Palette:
+    """The colours of a domain."""
+    return _TRAIN if textures == "train" else _VAL
+
+
 @lru_cache(maxsize=2 * VARIANTS)
 def make_look(textures: Textures, variant: int) -> Look:
     """The banks of a variant: a pure function of its arguments, kept in memory."""
     rng = generator("world-look", textures, variant)
-    palette = _TRAIN if textures == "train" else _VAL
+    palette = palette_of(textures)
     sprites = {f"tree{i}": _pyramid(_tree(rng, palette, textures)) for i in range(6)}
     sprites |= {f"bush{i}": _pyramid(_bush(rng, palette)) for i in range(4)}
+    walls = {f"{n}-{k}": pick(rng, palette.walls) for n in range(1, MOST_STOREYS + 1) for k in range(FRONTS)}
+    facades = {name: make_facade(rng, wall, int(name[0])) for name, wall in walls.items()}
     noise = rng.standard_normal((440, 720, 3), np.float32)
-    return Look(textures, variant, palette, _ground(rng, textures), sprites, noise, _streaks(rng))
+    return Look(textures, variant, palette, _ground(rng, textures), sprites, facades, walls, noise, _streaks(rng))
 
 
 def smooth_noise(rng: np.random.Generator, shape: tuple[int, int], cell: tuple[int, int]) -> npt.NDArray[np.float32]:

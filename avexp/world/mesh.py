@@ -50,8 +50,7 @@ class Mesh:
     Attributes:
         vertices: [V, 4], x, y, z, and by how much sticks reach beyond the vertex.
         faces: int [F, 8] in painting order seen from behind.
-        facts: [F, 9], colour (3), normal (3), Code, whether it is seen from both sides, number of its run (successive
-            faces of one plane and colour, which are painted in one call).
+        facts: [F, 8], colour (3), normal (3), Code, whether it is seen from both sides.
         sticks: [K, 7], start, end, radius, colour (3), whether it shines.
         glows: lamps' halos.
         sprite: name of a picture that stands upright on vertex 0, and its width and height [m].
@@ -60,6 +59,8 @@ class Mesh:
         outline: int [O], the vertices of faces.
         reverse: the same shape in painting order seen from the front; None where the order is the same.
         far: a simpler shape for small appearances.
+        facade: name of a picture of a house front, whose corners are vertices 0 to 3: upper left, upper right, lower
+            right, lower left.
         backdrop: painted by its farthest point, such as a house front.
     """
 
@@ -75,6 +76,7 @@ class Mesh:
     reverse: "Mesh | None" = None
     far: "Mesh | None" = None
     backdrop: bool = False
+    facade: str | None = None
 
 
 class MeshBuilder:
@@ -89,6 +91,7 @@ class MeshBuilder:
         self._part_x = 0.0
         self.glows: list[Glow] = []
         self.sprite: tuple[str, float, float] | None = None
+        self.facade: str | None = None
 
     def part(self, x_m: float) -> None:
         """What follows is one convex part around x."""
@@ -206,16 +209,10 @@ class MeshBuilder:
         reverse = None
         if len(places) and places.min() < places.max():
             from_front = np.argsort(places, kind="stable")
-            reverse = Mesh(vertices, faces[from_front], _with_runs(facts[from_front]), *rest, None, far, backdrop)
+            reverse = Mesh(vertices, faces[from_front], facts[from_front], *rest, None, far, backdrop)
         # seen from behind, the part that is farther ahead is painted first
         order = np.argsort(-places, kind="stable") if len(places) else np.zeros(0, np.int64)
-        return Mesh(vertices, faces[order], _with_runs(facts[order]), *rest, reverse, far, backdrop)
-
-
-def _with_runs(facts: Floats) -> Floats:
-    """Facts with the number of each face's run behind them."""
-    same = (np.abs(np.diff(facts, axis=0)) < 1e-9).all(axis=1)
-    return np.column_stack([facts, np.concatenate([[0.0], np.cumsum(~same)])[: len(facts)]])
+        return Mesh(vertices, faces[order], facts[order], *rest, reverse, far, backdrop, self.facade)
 
 
 def _normal(corners: list[list[float]]) -> tuple[float, float, float]:

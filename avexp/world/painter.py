@@ -1,5 +1,6 @@
 """Paints the things of a scene, far to near, and keeps who covers whom in an id buffer."""
 
+import math
 from dataclasses import dataclass
 
 import cv2
@@ -10,7 +11,7 @@ from avexp.world.camera import Camera, clip_near
 from avexp.world.crowd import NEAR_M, SMALL_PX, Crowd, Gatherer, vehicle_poses, visible
 from avexp.world.ground import SHIFT, fixed_point
 from avexp.world.look import Image
-from avexp.world.mesh import Code, Glow, Mesh
+from avexp.world.mesh import Code, Colour, Glow, Mesh
 from avexp.world.scene import BRAKE_ON, HEAD_ON, TAIL_ON, Scene, Thing
 
 Floats = npt.NDArray[np.float64]
@@ -46,7 +47,7 @@ class Halo:
     x: float
     y: float
     radius: float
-    colour: Floats
+    colour: Colour
     mark: int
 
 
@@ -58,14 +59,16 @@ class ThingPainter:
         camera: the camera, dipped as the body is.
         image: uint8 [H, W, 3].
         ids: uint8 [H, W] id buffer.
+        facades: pictures of house fronts in the scene's light.
     """
 
-    def __init__(self, scene: Scene, camera: Camera, image: Image, ids: Image) -> None:
-        self.scene, self.camera, self.image, self.ids = scene, camera, image, ids
+    def __init__(self, scene: Scene, camera: Camera, image: Image, ids: Image, facades: dict[str, Image]) -> None:
+        self.scene, self.camera, self.image, self.ids, self.facades = scene, camera, image, ids, facades
         self.appearances: list[Appearance] = []
         self.halos: list[Halo] = []
         self._poses = vehicle_poses(scene)
         self._index = visible(scene, camera, self._poses)
+        self._veil = float(scene.ambience.fog_colour.mean())
         self._dark = 1.0 - 0.8 * min(1.0, float(scene.ambience.gain.mean()))
 
     def shadows(self) -> tuple[Floats, list[Floats]]:
@@ -120,30 +123,58 @@ class ThingPainter:
     def _paint_whole(self, crowd: Crowd, i: int, number: int) -> None:
         image, colours, corners = self.image, crowd.colours, crowd.corners
         first, end = crowd.face_at[i], crowd.face_at[i + 1]
-        if crowd.meshes[i].backdrop:
-            self._paint_runs(crowd, first, end)
-        else:
-            for f in range(first, end):
-                cv2.fillConvexPoly(image, corners[f], colours[f], cv2.LINE_AA, SHIFT)
+        for f in range(first, end):
+            cv2.fillConvexPoly(image, corners[f], colours[f], cv2.LINE_AA, SHIFT)
+        if crowd.meshes[i].facade is not None:
+            self._paint_facade(crowd, i)
         x1, y1, x2, y2 = crowd.boxes[i]
         small = y2 - y1 < SMALL_PX and (end > first or number != CLUTTER_ID)
         if small:
-            cv2.rectangle(self.ids, (round(x1), round(y1)), (round(x2 - 1), round(y2 - 1)), number, -1)
+            cv2.rectangle(self.ids, (int(x1 + 0.5), int(y1 + 0.5)), (int(x2 - 0.5), int(y2 - 0.5)), number, -1)
         elif end > first:
             at, mesh = crowd.vertex_at[i], crowd.meshes[i]
             points = crowd.fixed[mesh.outline + at] if len(mesh.sticks) else crowd.fixed[at : crowd.vertex_at[i + 1]]
             cv2.fillConvexPoly(self.ids, cv2.convexHull(points), number, cv2.LINE_8, SHIFT)
-        self._paint_sticks(crowd, i, number, small)
+        if crowd.stick_at[i + 1] > crowd.stick_at[i]:
+            self._paint_sticks(crowd, i, number, small)
 
-    def _paint_runs(self, crowd: Crowd, first: int, end: int) -> None:
-        """Paint faces, those of one run (such as the windows of a house front) in one call."""
-        at = first
-        while at < end:
-            stop = at + 1
-            while stop < end and crowd.runs[stop] == crowd.runs[at]:
-                stop += 1
-            cv2.fillPoly(self.image, list(crowd.corners[at:stop, :4]), crowd.colours[at], cv2.LINE_AA, SHIFT)
-            at = stop
+    def _paint_facade(self, crowd: Crowd, i: int) -> None:
+        """A picture on an upright plane: the plane's homography, cut to what lies before the camera."""
+        at = crowd.vertex_at[i]
+        corners = crowd.points[at : at + 4]
+        picture = self.facades[crowd.meshes[i].facade or ""]
+        (ax, _, az), (bx, _, bz) = corners[:2].tolist()
+        if ax * bz - az * bx > 0:
+            return  # seen from behind
+        cut = crowd.behind[i]
+        shape = self.camera.pixels(clip_near(corners, NEAR_M)) if cut else crowd.pixels[at : at + 4]
+        (x1, y1), (x2, y2) = shape.min(axis=0).tolist(), shape.max(axis=0).tolist()
+        left, right = max(int(x1), 0), min(int(x2) + 1, self.camera.width_px)
+        top, bottom = max(int(y1), 0), min(int(y2) + 1, self.camera.height_px)
+        if right <= left or bottom <= top:
+            return
+        through = float(crowd.through[i])
+        veil = self._veil * (1 - through)
+        fixed = (
+            fixed_point(shape - (left, top)) if cut else crowd.fixed[at : at + 4] - ((left << SHIFT), (top << SHIFT))
+        )
+        if x2 - x1 < 14:
+            mean = picture[:, picture.shape[1] // 2].mean(axis=0) * through + veil
+            cv2.fillConvexPoly(self.image[top:bottom, left:right], fixed, mean.tolist(), cv2.LINE_AA, SHIFT)
+            cv2.fillConvexPoly(self.ids[top:bottom, left:right], fixed, CLUTTER_ID, cv2.LINE_8, SHIFT)
+            return
+        across, down = (corners[1] - corners[0]) / picture.shape[1], (corners[3] - corners[0]) / picture.shape[0]
+        camera = self.camera
+        lens = np.array([[camera.fx, 0, camera.cx - left - 0.5], [0, camera.fy, camera.cy - top - 0.5], [0, 0, 1]])
+        matrix = np.linalg.inv(lens @ np.stack([across, down, corners[0]], axis=1))
+        size = (right - left, bottom - top)
+        flags = cv2.WARP_INVERSE_MAP | (cv2.INTER_LINEAR if x2 - x1 > 40 else cv2.INTER_NEAREST)
+        patch = cv2.warpPerspective(picture, matrix, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
+        cv2.convertScaleAbs(patch, dst=patch, alpha=through, beta=veil)
+        mask = np.zeros((size[1], size[0]), np.uint8)
+        cv2.fillConvexPoly(mask, fixed, 255, cv2.LINE_8, SHIFT)
+        cv2.copyTo(patch, mask, self.image[top:bottom, left:right])
+        cv2.max(self.ids[top:bottom, left:right], mask, dst=self.ids[top:bottom, left:right])
 
     def _paint_sticks(self, crowd: Crowd, i: int, number: int, small: bool = False) -> None:
         image, ids = self.image, self.ids
@@ -170,6 +201,8 @@ class ThingPainter:
             cv2.fillConvexPoly(self.image, fixed, crowd.colours[f], cv2.LINE_AA, SHIFT)
             cv2.fillConvexPoly(self.ids, fixed, number, cv2.LINE_8, SHIFT)
             parts.append(pixels)
+        if crowd.meshes[i].facade is not None:
+            self._paint_facade(crowd, i)
         self._paint_sticks(crowd, i, number)
         ahead = crowd.points[at : crowd.vertex_at[i + 1], 2] > NEAR_M
         if ahead.any():
@@ -206,7 +239,7 @@ class ThingPainter:
             colour = cv2.warpAffine(picture, matrix, size, flags=cv2.WARP_INVERSE_MAP | cv2.INTER_LINEAR)
             mask = cv2.warpAffine(solid, matrix, size, flags=cv2.WARP_INVERSE_MAP | cv2.INTER_NEAREST)
         light, through = float(crowd.light[i].sum()) / 3, float(crowd.through[i])
-        veil = float(self.scene.ambience.fog_colour.sum()) / 3 * (1 - through)
+        veil = self._veil * (1 - through)
         cv2.convertScaleAbs(colour, dst=colour, alpha=light * through, beta=veil)
         cv2.copyTo(colour, mask, self.image[upper:lower, left:right])
         cv2.max(self.ids[upper:lower, left:right], mask, dst=self.ids[upper:lower, left:right])
@@ -219,7 +252,7 @@ class ThingPainter:
         if bottom <= top or right <= left:
             return 0
         # what is too small to count needs no share of occlusion
-        small = bottom - top < 8
+        small = bottom - top < 10
         silhouette = 0 if small else int(np.count_nonzero(self.ids[top:bottom, left:right] == number))
         thing = crowd.things[i]
         shining = thing.state not in (None, "off") or thing.lamps
@@ -237,14 +270,15 @@ class ThingPainter:
             return
         ego = self.scene.ego
         dx, dy = ego.x - thing.x, ego.y - thing.y
-        away = float(np.cos(thing.yaw) * dx + np.sin(thing.yaw) * dy) / max(float(np.hypot(dx, dy)), 1.0)
+        away = (math.cos(thing.yaw) * dx + math.sin(thing.yaw) * dy) / max(math.hypot(dx, dy), 1.0)
         strength = max(0.0, glow.facing * away) if glow.facing else 0.6
         if strength < 0.1:
             return
         brake = 1.5 if glow.code == Code.tail and thing.lamps & BRAKE_ON else 1.0
         radius = glow.radius_m * self.camera.fx / depth + 2.0
-        colour = np.array(glow.colour) * (strength * self._dark * brake * float(crowd.through[i]))
-        self.halos.append(Halo(x, y, radius, colour, number))
+        gain = strength * self._dark * brake * float(crowd.through[i])
+        red, green, blue = glow.colour
+        self.halos.append(Halo(x, y, radius, (red * gain, green * gain, blue * gain), number))
 
 
 def _tree_shadow(mesh: Mesh, foot: Floats, slant: Floats) -> list[Floats]:

@@ -8,11 +8,12 @@ import numpy.typing as npt
 from avexp.records.labels import Road
 from avexp.world import furniture
 from avexp.world.course import Course, Junction
-from avexp.world.look import Palette, pick
+from avexp.world.facades import MOST_STOREYS
+from avexp.world.garage import any_car, any_clutter, any_sign, any_truck
+from avexp.world.look import FRONTS, Look
 from avexp.world.mesh import Mesh, MeshBuilder
 from avexp.world.scene import Thing
 from avexp.world.traffic import light_state, stop_line
-from avexp.world.vehicles import make_car, make_truck
 
 Floats = npt.NDArray[np.float64]
 
@@ -72,8 +73,8 @@ class Roadside:
 class Planter:
     """Places things by road coordinates."""
 
-    def __init__(self, rng: np.random.Generator, course: Course, palette: Palette, parked: float, lit: bool) -> None:
-        self.rng, self.course, self.palette, self.parked, self.lit = rng, course, palette, parked, lit
+    def __init__(self, rng: np.random.Generator, course: Course, look: Look, parked: float, lit: bool) -> None:
+        self.rng, self.course, self.look, self.parked, self.lit = rng, course, look, parked, lit
         self.placed: list[tuple[float, Thing]] = []
         self.signals: list[Signal] = []
         self.left, self.right = course.layout.surface
@@ -100,17 +101,17 @@ class Planter:
         return all(abs(s - j.s_m) > j.width_m / 2 + margin for j in self.course.junctions)
 
 
-def make_roadside(rng: np.random.Generator, course: Course, palette: Palette, parked: float, lit: bool) -> Roadside:
+def make_roadside(rng: np.random.Generator, course: Course, look: Look, parked: float, lit: bool) -> Roadside:
     """Random things beside a course.
 
     Args:
         rng: where the numbers come from.
         course: the road.
-        palette: colours.
+        look: colours and textures.
         parked: share of parking places that are taken.
         lit: whether street lamps shine.
     """
-    planter = Planter(rng, course, palette, parked, lit)
+    planter = Planter(rng, course, look, parked, lit)
     if course.layout.kind is Road.urban:
         _junctions(planter)
         _parked(planter)
@@ -136,7 +137,7 @@ def _junctions(p: Planter) -> None:
         for side in (1.0, -1.0):
             if rng.random() < 0.6:  # someone waits in the side street
                 edge = p.left if side > 0 else p.right
-                vehicle = make_car(rng, p.palette.shapes, pick(rng, p.palette.cars))
+                vehicle = any_car(rng, p.look.domain)
                 where = edge + side * (rng.uniform(4.5, 7.5) + vehicle.size_m[0] / 2)
                 turn = -np.pi / 2 * side
                 facts = {
@@ -177,9 +178,9 @@ def _parked(p: Planter) -> None:
         s = 5.0
         while s < p.course.length_m - 5:
             if rng.random() < 0.06:
-                vehicle = make_truck(rng, pick(rng, p.palette.cars), pick(rng, p.palette.walls))
+                vehicle = any_truck(rng, p.look.domain)
             else:
-                vehicle = make_car(rng, p.palette.shapes, pick(rng, p.palette.cars))
+                vehicle = any_car(rng, p.look.domain)
             long = vehicle.size_m[0]
             s += long / 2
             clear = all(abs(s - c) > long / 2 + 3 for c in p.course.crossings) and p.free(s, long / 2 + 6)
@@ -198,7 +199,9 @@ def _houses(p: Planter) -> None:
         while s < p.course.length_m:
             long = rng.uniform(8, 17)
             if rng.random() < 0.8 and p.free(s + long / 2, long / 2 + 1.5):
-                front = furniture.make_front(rng, long, pick(rng, p.palette.walls), int(rng.integers(1, 5)))
+                storeys = int(rng.integers(1, MOST_STOREYS + 1))
+                name = f"{storeys}-{int(rng.integers(0, FRONTS))}"
+                front = furniture.make_front(long, p.look.walls[name], storeys, name)
                 p.place(s + long / 2, edge + sign * rng.uniform(0, 1.5), front, 0.0 if sign > 0 else np.pi)
             elif p.free(s, 3):
                 for _ in range(3):
@@ -224,7 +227,10 @@ def _sidewalk_things(p: Planter) -> None:
                     p.place(s, d, p.sprite("tree", 6, (2.6, 5), (4, 8)))
                 elif draw < 0.62:
                     p.place(
-                        s, edge + sign * rng.uniform(0.5, wide - 0.2), furniture.make_clutter(rng), rng.normal(0, 0.3)
+                        s,
+                        edge + sign * rng.uniform(0.5, wide - 0.2),
+                        any_clutter(rng, p.look.domain),
+                        rng.normal(0, 0.3),
                     )
                 elif draw < 0.75:
                     p.place(s, edge + sign * (wide + rng.uniform(-0.3, 0.6)), p.sprite("bush", 4, (1, 2), (0.8, 1.8)))
@@ -236,8 +242,8 @@ def _sidewalk_things(p: Planter) -> None:
                         np.pi * (sign < 0),
                     )
             s += rng.uniform(4, 13)
+        post = furniture.make_lamp_post(rng.uniform(5.5, 7), 1.6, p.lit)
         for s in np.arange(rng.uniform(0, lamps), p.course.length_m, lamps):
-            post = furniture.make_lamp_post(rng.uniform(5.5, 7), 1.6, p.lit)
             p.place(float(s), edge + sign * 0.6, post, np.pi if sign > 0 else 0.0)
 
 
@@ -268,13 +274,14 @@ def _verges(p: Planter) -> None:
             elif draw < wooded + 0.12:
                 p.place(s, edge + sign * rng.uniform(0, 6), p.sprite("bush", 4, (1.5, 4), (1, 2.6)))
             elif draw < wooded + 0.2:
-                p.place(s, edge + sign * rng.uniform(0, 3), furniture.make_clutter(rng), rng.normal(0, 0.4))
+                p.place(s, edge + sign * rng.uniform(0, 3), any_clutter(rng, p.look.domain), rng.normal(0, 0.4))
             s += rng.uniform(3, 12)
+    b = MeshBuilder()
+    b.stick((0, 0, 0.05), (0, 0, 0.95), 0.06, (225, 225, 222))
+    b.stick((0, 0, 0.78), (0, 0, 0.86), 0.062, (30, 30, 30))
+    post = b.build()
     for s in np.arange(25.0, p.course.length_m, 50.0):
-        post = MeshBuilder()
-        post.stick((0, 0, 0.05), (0, 0, 0.95), 0.06, (225, 225, 222))
-        post.stick((0, 0, 0.78), (0, 0, 0.86), 0.062, (30, 30, 30))
-        p.place(float(s), p.right - 0.9, post.build())
+        p.place(float(s), p.right - 0.9, post)
 
 
 def _signs(p: Planter) -> None:
@@ -285,7 +292,7 @@ def _signs(p: Planter) -> None:
     while s < p.course.length_m:
         if p.free(s, 2):
             for side in (-1.0, 1.0) if rng.random() < 0.25 and not urban else (-1.0,):
-                plate, pole, size = furniture.make_sign(rng)
+                plate, pole, size = any_sign(rng, p.look.domain)
                 d = (p.right if side < 0 else p.left) + side * rng.uniform(0.6, 1.5)
                 base = float(plate.vertices[:, 2].min())
                 p.place(s + 0.05, d, pole)

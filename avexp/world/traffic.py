@@ -41,44 +41,53 @@ def speed_caps(course: Course, limit_mps: float) -> Floats:
 
 
 @dataclass(frozen=True, slots=True)
-class LaneStart:
-    """Vehicles of one lane at the start, rear to front.
+class Start:
+    """Vehicles of all lanes at the start: lane by lane, each rear to front.
 
     Attributes:
+        lane: int [N], number of the lane.
         s_m: places [N], along the direction of travel.
         lengths_m: [N].
         wishes_mps: wished speeds [N].
         phases: [N], of the slow swing of the wished speed.
+        against: bool [N], travels against the course.
     """
 
+    lane: npt.NDArray[np.int64]
     s_m: Floats
     lengths_m: Floats
     wishes_mps: Floats
     phases: Floats
+    against: npt.NDArray[np.bool_]
 
 
-def simulate(start: LaneStart, caps: Floats, lights: tuple[tuple[float, Junction], ...], duration_s: float) -> Floats:
-    """Places [N, T] [m] of one lane's vehicles each TICK_S.
+def simulate(start: Start, course: Course, caps: Floats, duration_s: float) -> Floats:
+    """Places [N, T] [m] along each vehicle's direction of travel, each TICK_S.
 
     Args:
         start: the vehicles.
-        caps: speed limit by place, each STEP_M.
-        lights: (stop line [m], junction) along the direction of travel.
+        course: the road; its junctions with lights stop them.
+        caps: speed limit by place on the course, each STEP_M.
         duration_s: how long.
     """
     count = round(duration_s / TICK_S) + 2
     places = np.zeros((len(start.s_m), count))
+    limits = np.stack([caps, caps[::-1]])
+    way = start.against.astype(np.int64)
+    last_of_lane = np.append(start.lane[1:] != start.lane[:-1], True)
+    lights = [j for j in course.junctions if j.lights]
+    lines = _stop_lines(lights, course.length_m, start.against)
     s = start.s_m.copy()
-    v = np.minimum(start.wishes_mps, caps[np.clip((s / STEP_M).astype(int), 0, len(caps) - 1)]) * 0.95
-    lines = np.array([line for line, _ in lights])
+    v = np.minimum(start.wishes_mps, limits[way, _index(s, caps)]) * 0.95
     for tick in range(count):
         places[:, tick] = s
         t = tick * TICK_S
         wish = start.wishes_mps * (1 + 0.12 * np.sin(0.35 * t + start.phases))
-        wish = np.minimum(wish, caps[np.clip(((s + 4) / STEP_M).astype(int), 0, len(caps) - 1)])
-        gap = np.append(s[1:] - start.lengths_m[1:] / 2, 1e6) - s - start.lengths_m / 2
-        closing = v - np.append(v[1:], 1e3)
-        gap, closing = _heed_lights(s, v, gap, closing, lines, lights, t)
+        wish = np.minimum(wish, limits[way, _index(s + 4, caps)])
+        gap = np.where(last_of_lane, 1e6, np.roll(s - start.lengths_m / 2, -1)) - s - start.lengths_m / 2
+        closing = v - np.where(last_of_lane, 1e3, np.roll(v, -1))
+        shut = np.array([light_state(junction, t) != "green" for junction in lights], np.bool_)
+        gap, closing = _heed_lights(s, v, gap, closing, lines[shut])
         wanted = STANDSTILL_M + np.maximum(0.0, v * HEADWAY_S + v * closing / (2 * np.sqrt(ACCELERATION * BRAKING)))
         pull = ACCELERATION * (1 - (v / np.maximum(wish, 0.5)) ** 4 - (wanted / np.maximum(gap, 0.3)) ** 2)
         v = np.maximum(0.0, v + np.clip(pull, -6.0, ACCELERATION) * TICK_S)
@@ -86,19 +95,22 @@ def simulate(start: LaneStart, caps: Floats, lights: tuple[tuple[float, Junction
     return places
 
 
-def _heed_lights(
-    s: Floats,
-    v: Floats,
-    gap: Floats,
-    closing: Floats,
-    lines: Floats,
-    lights: tuple[tuple[float, Junction], ...],
-    t: float,
-) -> tuple[Floats, Floats]:
+def _index(s: Floats, caps: Floats) -> npt.NDArray[np.int64]:
+    return np.clip((s / STEP_M).astype(np.int64), 0, len(caps) - 1)
+
+
+def _stop_lines(lights: list[Junction], length_m: float, against: npt.NDArray[np.bool_]) -> Floats:
+    """Stop lines [J, N] along each vehicle's direction of travel."""
+    with_course = np.array([stop_line(j) for j in lights])
+    against_course = np.array([length_m - (2 * j.s_m - stop_line(j)) for j in lights])
+    return np.where(against[None], against_course[:, None], with_course[:, None])
+
+
+def _heed_lights(s: Floats, v: Floats, gap: Floats, closing: Floats, lines: Floats) -> tuple[Floats, Floats]:
+    """Gap and closing speed where a closed stop line [J, N] is nearer than the vehicle ahead."""
     if len(lines) == 0:
         return gap, closing
-    shut = np.array([light_state(junction, t) != "green" for _, junction in lights])
-    way = np.where(shut[:, None], lines[:, None] - s[None] - 1.0, 1e6)
+    way = lines - s - 1.0
     # one stops where one still can
     way = np.where((way > 0) & (v**2 / (2 * np.maximum(way, 0.1)) < 4.5), way, 1e6).min(axis=0)
     heed = way < gap
