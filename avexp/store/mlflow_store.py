@@ -23,8 +23,10 @@ from avexp.store.outbox import Point, RefusedError
 
 OPEN_TIMEOUT_S = 120.0
 """How long to wait while other processes create or open the same SQLite file."""
-PARAM_MAX, TAG_MAX, KEY_MAX, DIGEST_MAX, PER_BATCH = 6000, 5000, 250, 36, 100
-"""MLflow's limits: letters of a param, tag, name and dataset digest; params or tags in one call."""
+PARAM_MAX, TAG_MAX, KEY_MAX, PER_BATCH = 6000, 5000, 250, 100
+"""MLflow's limits: letters of a param, tag and name; params or tags in one call."""
+DIGEST_SHOWN = 12
+"""Digits of a dataset's digest in MLflow's own field (it takes 36); all of them are in a tag and in the profile."""
 NEVER = ("INVALID_PARAMETER_VALUE", "RESOURCE_ALREADY_EXISTS", "ENDPOINT_NOT_FOUND", "NOT_IMPLEMENTED")
 """Error codes that say no for good."""
 STATES = {"finished": "FINISHED", "failed": "FAILED", "stopped": "KILLED"}
@@ -122,7 +124,8 @@ class MlflowStore:
 
     def _create_run(self, start: dict[str, Any]) -> str:
         tags = {f"avexp.{name}": str(start[name]) for name in ("start_id", "run_id", "folder")}
-        run = self._client.create_run(self._experiment_id, start["time_ms"], tags, run_name=str(start["name"]))
+        name = str(start["name"]).removeprefix(f"{self._experiment}/")  # the page names the experiment anyway
+        run = self._client.create_run(self._experiment_id, start["time_ms"], tags, run_name=name)
         return str(run.info.run_id)
 
     def _must_be_active(self, run_id: str) -> None:
@@ -188,7 +191,7 @@ class MlflowStore:
 
         digest, source = str(event["digest"]), json.dumps({"uri": event["uri"]})
         profile = json.dumps({"digest": digest, "frames": event["split_counts"]})
-        dataset = Dataset(event["name"], digest[:DIGEST_MAX], "avexp", source, profile=profile)
+        dataset = Dataset(event["name"], digest[:DIGEST_SHOWN], "avexp", source, profile=profile)
         context = InputTag("mlflow.data.context", str(event.get("context", "training")))
         self._client.log_inputs(run_id, [DatasetInput(dataset, [context])])
         self._client.set_tag(run_id, _name(f"dataset.{event['name']}"), digest)

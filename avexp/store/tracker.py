@@ -15,6 +15,7 @@ from avexp.core.errors import ConfigError, RunError
 from avexp.core.run_folder import RunFolder
 from avexp.store.forwarder import Forwarder, root_cause
 from avexp.store.json_lines import JsonLines, read_lines
+from avexp.store.mlflow_store import MlflowStore, default_url
 from avexp.store.outbox import Outbox, Sent, lines_behind
 
 SCHEMES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql", "databricks")
@@ -186,8 +187,6 @@ class MlflowTracker(FileTracker):
             self._forwarder = Forwarder(self._outbox)
 
     def _outbox(self) -> Outbox:
-        from avexp.store.mlflow_store import MlflowStore
-
         assert self._run is not None
         return Outbox(self._run, MlflowStore(self.url, self._root, self._experiment, self._upload_max_mib))
 
@@ -199,8 +198,8 @@ class MlflowTracker(FileTracker):
             return unwritten
         forwarder.close(timeout_s)
         self._forwarder = None
-        sent = Sent.of(run)
-        behind = lines_behind(run)
+        url = self.url or default_url(self._root)
+        sent, behind = Sent.of(run, url), lines_behind(run, url)
         if behind:
             reason = f" ({forwarder.fault})" if forwarder.fault else ""
             return f"tracking: {behind} lines behind{reason}; send them with `avexp run sync {run.id}`"
@@ -219,8 +218,6 @@ def sync(run_folder: Path, url: str | None = None) -> Sent:
     Raises:
         RunError: the run was never tracked, or the server cannot be reached; with what is behind.
     """
-    from avexp.store.mlflow_store import MlflowStore
-
     run = RunFolder(Path(run_folder).resolve())
     start = next((line.value for line in read_lines(run.tracking) if line.value), None)
     if start is None or start.get("kind") != "start":

@@ -3,12 +3,18 @@
 import json
 import math
 import socket
+import subprocess
+import sys
 import time
+from dataclasses import asdict
 
 import pytest
 
 from avexp.core.errors import ConfigError, RunError
+from avexp.core.files import write_json
+from avexp.core.run_folder import RunFolder
 from avexp.store.json_lines import read_lines, read_metrics
+from avexp.store.outbox import Sent
 from avexp.store.tracker import FileTracker, MlflowTracker, sync
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")  # requests, on a connection given up
@@ -117,3 +123,24 @@ def test_lines_are_plain_json(tmp_path):
     found = json.loads(line)
     assert (found["step"], found["values"]) == (3, {"loss": 0.5})
     assert abs(found["time_ms"] / 1000 - time.time()) < 60
+
+
+def test_a_run_resumed_towards_a_dead_server_does_not_count_as_sent(tmp_path, closed_port):
+    run = RunFolder(tmp_path / "run")
+    tracker = FileTracker(tmp_path, "exp")
+    start(tracker, run.path)
+    tracker.close()
+    size = run.tracking.stat().st_size
+    write_json(run.tracking_state, asdict(Sent(url="http://old:1", run_id="a", tracking=size)))
+    tracker = MlflowTracker(closed_port, tmp_path, "exp")
+    start(tracker, run.path)
+    assert "2 lines behind" in tracker.close()
+
+
+def test_trackers_do_not_import_mlflow():
+    code = "import sys, avexp.store.tracker, avexp.store.lineage, avexp.store.cost; print([m for m in HEAVY if m in sys.modules])"
+    heavy = "('mlflow', 'torch', 'sqlalchemy', 'numpy')"
+    done = subprocess.run(
+        [sys.executable, "-c", code.replace("HEAVY", heavy)], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
