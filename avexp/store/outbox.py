@@ -73,6 +73,11 @@ class Sent:
     refused: int = 0
     reason: str = ""
 
+    def __str__(self) -> str:
+        """What ``avexp run sync`` says."""
+        refused = f"; {self.refused} entries refused, such as: {self.reason}" if self.refused else ""
+        return f"sent to {self.url}, run {self.run_id}{refused}"
+
     @staticmethod
     def of(run: RunFolder, url: str | None = None) -> "Sent":
         """Read it; nothing was sent yet if there is none, it is damaged, or it is about another server."""

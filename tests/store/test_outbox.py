@@ -97,6 +97,7 @@ def test_a_refused_value_is_counted_and_all_others_arrive(run):
     assert len([entry for entry in sink.got if isinstance(entry, tuple)]) == 300 * 9 + 1
     assert sink.got[-2:] == ["start", "finish"]
     assert (Sent.of(run).refused, Sent.of(run).reason) == (2, "bad is bad")
+    assert str(Sent.of(run)) == "sent to memory:, run r1; 2 entries refused, such as: bad is bad"
 
 
 def test_damaged_lines_are_passed_over(run):
