@@ -151,7 +151,7 @@ def _cyclists(
         side = course.layout.surface[1] if direction > 0 else course.layout.surface[0]
         d = side + direction * 0.35 + (direction * 1.9 if course.layout.parking and rng.random() < 0.5 else 0.0)
         start, speed = rng.uniform(BEHIND_M + 10, reach), direction * rng.uniform(3.0, 6.5)
-        s = start + speed * np.arange(len(ego_s)) * TICK_S
+        s = start + speed * TICK_S * np.arange(len(ego_s), dtype=np.float64)
         movers.append(Mover(poses, (1.75, 0.55, 1.75), "cyclist", d, direction, s, rng.uniform(0, 6.3), f"c{i}"))
     return movers
 

@@ -25,7 +25,6 @@ from avexp.world.render import Rendering
 from avexp.world.scene import Scene, Thing
 
 Floats = npt.NDArray[np.float64]
-Bools = npt.NDArray[np.bool_]
 LEAST_HEIGHT = 8.0 / 360.0
 """Objects lower than this share of the image height are ignored, neither right nor wrong."""
 MOST_HIDDEN = 0.8
@@ -158,38 +157,44 @@ def _image_lines(camera: Camera, points: Floats) -> list[list[Point]]:
     pixels = camera.pixels(np.maximum(inside, [-1e9, -1e9, camera.ground_near_m]))
     size = np.array([camera.width_px, camera.height_px], np.float64)
     within = ahead & ((pixels >= 0) & (pixels <= size)).all(axis=2)
-    return [
-        _piece(pixels[:, i], ahead[:, i], within[:, i], size, bool(inside[0, i, 2] > inside[-1, i, 2]))
-        for i in range(points.shape[1])
-    ]
+    backwards = (inside[0, :, 2] > inside[-1, :, 2]).tolist()
+    rounded, visible, before = np.round(pixels, 2), within.T.tolist(), ahead.T.tolist()
+    edge = (float(camera.width_px), float(camera.height_px))
+    return [_piece(rounded[:, i].tolist(), before[i], visible[i], edge, backwards[i]) for i in range(points.shape[1])]
 
 
-def _piece(pixels: Floats, ahead: Bools, within: Bools, size: Floats, backwards: bool) -> list[Point]:
-    """The longest piece of one polyline [P, 2] that is within the image."""
-    edges = np.flatnonzero(np.diff(within.astype(np.int8), prepend=0, append=0)).tolist()
-    if not edges:
+def _piece(
+    pixels: list[list[float]], ahead: list[bool], within: list[bool], size: tuple[float, float], backwards: bool
+) -> list[Point]:
+    """The longest piece of one polyline that is within the image."""
+    a = b = start = 0
+    for at, inside in enumerate([*within, False]):
+        if not inside:
+            if at - start > b - a:
+                a, b = start, at
+            start = at + 1
+    if a == b:
         return []
-    a, b = max(zip(edges[::2], edges[1::2], strict=True), key=lambda piece: piece[1] - piece[0])
-    line: list[list[float]] = np.round(pixels[a:b], 2).tolist()
+    line = [(x, y) for x, y in pixels[a:b]]
     if a > 0 and ahead[a - 1]:
         line.insert(0, _on_border(pixels[a], pixels[a - 1], size))
     if b < len(pixels) and ahead[b]:
         line.append(_on_border(pixels[b - 1], pixels[b], size))
     if backwards:
         line.reverse()
-    return [(x, y) for x, y in line]
+    return line
 
 
-def _on_border(inner: Floats, outer: Floats, size: Floats) -> list[float]:
+def _on_border(inner: list[float], outer: list[float], size: tuple[float, float]) -> Point:
     """Where the way from a point in the image to one outside leaves it."""
     share = 1.0
-    for start, end, most in zip(inner.tolist(), outer.tolist(), size.tolist(), strict=True):
+    for start, end, most in zip(inner, outer, size, strict=True):
         if end > most:
             share = min(share, (most - start) / (end - start))
         elif end < 0:
             share = min(share, start / (start - end))
-    crossing: list[float] = np.round(np.clip(inner + (outer - inner) * share, 0, size), 2).tolist()
-    return crossing
+    x, y = (start + (end - start) * share for start, end in zip(inner, outer, strict=True))
+    return round(min(max(x, 0.0), size[0]), 2), round(min(max(y, 0.0), size[1]), 2)
 
 
 def road_rings(ids: Image) -> list[list[Point]]:

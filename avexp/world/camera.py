@@ -110,7 +110,7 @@ def clip_near(polygon: Floats, near_m: float) -> Floats:
     share = depth / np.where(cuts, depth - after, 1.0)
     crossing = polygon + (following - polygon) * share[:, None]
     both = np.stack([polygon, crossing], axis=1).reshape(-1, 3)
-    return both[np.stack([ahead, cuts], axis=1).reshape(-1)]
+    return np.asarray(both[np.stack([ahead, cuts], axis=1).reshape(-1)])
 
 
 def rotation_of(wxyz: tuple[float, float, float, float]) -> Floats:

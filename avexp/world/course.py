@@ -140,7 +140,7 @@ def _curvature(rng: np.random.Generator, kind: Road, length_m: float) -> Floats:
         knots_k += [0.0, sign * k, sign * k, 0.0]
         s, heading = knots_s[-1], heading + sign * k * (turn + bend)
     samples = np.arange(0.0, length_m + 2 * STEP_M, STEP_M)
-    return np.interp(samples, knots_s, knots_k)
+    return np.asarray(np.interp(samples, knots_s, knots_k), np.float64)
 
 
 def _highway(rng: np.random.Generator) -> Layout:

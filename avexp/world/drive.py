@@ -25,7 +25,7 @@ from avexp.world.scene import EgoPose, GroundStyle, Scene
 from avexp.world.traffic import TICK_S
 
 Floats = npt.NDArray[np.float64]
-FUTURE_S = np.arange(1, 17) * 0.25
+FUTURE_S = np.linspace(0.25, 4.0, 16)
 """Times of the path label [s]."""
 VIEW_M, URBAN_VIEW_M = 160.0, 108.0
 """How far things are shown [m]."""
@@ -110,7 +110,7 @@ class Drive:
         moving = things_at(self.cast, self.course, t_s, span, self.ambience.lamps)
         moving += self.roadside.lights_at(t_s, *span)
         own = np.array([(t.x, t.y, t.yaw) for t in moving]).reshape(-1, 3)
-        x, y, _, _ = self._way(self._place(t_s + FUTURE_S))
+        x, y, _, _ = self._way(self._place(FUTURE_S + t_s))
         future = np.column_stack([FUTURE_S, ego.to_vehicle(np.stack([x, y], axis=1))])
         return Scene(
             t_s, ego, self.course, self.ambience, self.look, self.ground, standing + moving, np.concatenate([poses, own]),
@@ -192,12 +192,12 @@ def drive(spec: DriveSpec, seed: int) -> Drive:
 
 def _ground_style(rng: np.random.Generator, course: Course, look: Look) -> GroundStyle:
     asphalt = np.array(pick(rng, look.palette.asphalt))
-    left, right = course.layout.surface
     seams = [
         (float(b.offset_m + rng.uniform(-0.5, 0.5)), 0.07) for b in course.layout.boundaries[1:-1] if rng.random() < 0.5
     ]
     wear = float(rng.beta(1.4, 2.2)) * 0.85
     return GroundStyle(
         asphalt, np.array(pick(rng, look.palette.terrain)), np.array([136.0, 132, 126]) * rng.uniform(0.85, 1.15),
-        rng.uniform(0.85, 1.05), wear, tuple(seams), make_blots(rng, course), make_marks(rng, course, wear), int(rng.integers(0, 1 << 30)),
+        rng.uniform(0.85, 1.05), wear, tuple(seams), make_blots(rng, course), make_marks(rng, course, wear),
+        int(rng.integers(0, 1 << 30)),
     )  # fmt: skip

@@ -1,5 +1,7 @@
 """Shapes of people: pedestrians by phase of their step, and cyclists by phase of their pedals, made of capsules."""
 
+from itertools import pairwise
+
 import numpy as np
 
 from avexp.world.mesh import Code, Colour, Mesh, MeshBuilder
@@ -136,7 +138,7 @@ def _far_cyclist(
     b = MeshBuilder()
     for x in (-0.52, 0.52):
         rim = [(x + 0.31 * dx, 0.0, 0.34 + 0.31 * dz) for dx, dz in ((-1, 0), (0, -1), (1, 0), (0, 1), (-1, 0))]
-        for start, end in zip(rim[:-1], rim[1:], strict=True):
+        for start, end in pairwise(rim):
             b.stick(start, end, 0.035, (22, 22, 24))
     b.stick((-0.3, 0.0, 0.4), (0.4, 0.0, 0.85), 0.03, frame)
     b.stick((-0.15, 0.0, 0.95), (0.0, 0.1, 0.3), 0.11, trousers)
@@ -151,7 +153,7 @@ def _wheel(b: MeshBuilder, x: float, radius: float) -> None:
     corners = 8
     angles = np.arange(corners + 1) * 2 * np.pi / corners
     rim = [(x + radius * np.cos(a), 0.0, radius + radius * np.sin(a)) for a in angles]
-    for start, end in zip(rim[:-1], rim[1:], strict=True):
+    for start, end in pairwise(rim):
         b.stick(start, end, 0.03, (22, 22, 24))
     b.stick(rim[1], rim[5], 0.008, (120, 120, 120))
     b.stick(rim[3], rim[7], 0.008, (120, 120, 120))

@@ -128,13 +128,13 @@ class GroundPainter:
         layout, style = self.course.layout, self.scene.ground
         near_s, far_s = self.span
         centre = self.scene.ego.s_m
-        s = centre + _STEPS[(_STEPS > near_s - centre - 1) & (_STEPS < far_s - centre)]
+        s = centre + _STEPS[(near_s - centre - 1 < _STEPS) & (far_s - centre > _STEPS)]
         left, right = layout.surface
         edges = [left, right, left + layout.sidewalk_m, right - layout.sidewalk_m, left + 0.16, right - 0.16]
         edges += list(layout.other) if layout.other else []
         edges += [d + w / 2 for d, w in style.seams] + [d - w / 2 for d, w in style.seams]
         grid = self._camera_points(s[:, None], np.array(edges)[None])
-        ahead = (grid[..., 2] > self.near).all(axis=1)
+        ahead = np.asarray((grid[..., 2] > self.near).all(axis=1))
         first = int(np.argmax(ahead))
         # rows of the grid that begin below the image need no clipping
         whole = bool(ahead[first:].all()) and bool(grid[first, :, 2].max() < self.seen_from)
@@ -169,8 +169,12 @@ class GroundPainter:
             return
         flat = self.scene.ego.to_vehicle(blots.corners[chosen])
         points = self.camera.in_camera(np.concatenate([flat, np.zeros((*flat.shape[:-1], 1))], axis=-1))
-        for i, polygon in zip(chosen.tolist(), points, strict=True):
-            self._fill(self._polygon(polygon), self.scene.ground.asphalt * blots.shade[i], road=street)
+        depth = points[..., 2]
+        whole = np.asarray((depth > self.near).all(axis=1)).tolist()
+        fixed = fixed_point(self.camera.pixels(np.maximum(points, [-1e9, -1e9, self.near])))
+        for row, i in enumerate(chosen.tolist()):
+            polygon = fixed[row] if whole[row] else self._polygon(points[row])
+            self._fill(polygon, self.scene.ground.asphalt * blots.shade[i], road=street)
 
     def _paint_marks(self) -> None:
         """All paint as quads, by brightness level, drawn in one call a level."""
@@ -180,8 +184,8 @@ class GroundPainter:
         flat = self.scene.ego.to_vehicle(style.marks.corners[part])
         points = self.camera.in_camera(np.concatenate([flat, np.zeros((*flat.shape[:-1], 1))], axis=-1))
         depth = points[..., 2]
-        whole = (depth > self.near).all(axis=1)
-        cut = ~whole & (depth > self.seen_from).any(axis=1)
+        whole = np.asarray((depth > self.near).all(axis=1))
+        cut = ~whole & np.asarray((depth > self.seen_from).any(axis=1))
         pixels = self.camera.pixels(np.maximum(points, [-1e9, -1e9, self.near]))
         # paint narrower than a pixel covers only part of it
         thin = np.clip(np.hypot(*(pixels[:, 0] - pixels[:, 3]).T) / 1.3, 0.15, 1.0)

@@ -151,6 +151,6 @@ def _across(course: Course, wear: float) -> list[Quads]:
                 quads.append((line - 9.0 + 0.25 * i, line - 8.75 + 0.25 * i, d - half, d + half))
     if not quads:
         return []
-    a, b, c0, c1 = np.array(quads).T
-    s, d = np.stack([a, b, b, a], axis=1), np.stack([c1, c1, c0, c0], axis=1)
-    return [(s, d, np.full(len(a), wear * 0.8), np.zeros(len(a)))]
+    corners = np.array(quads)
+    along, offsets = corners[:, [0, 1, 1, 0]], corners[:, [3, 3, 2, 2]]
+    return [(along, offsets, np.full(len(corners), wear * 0.8), np.zeros(len(corners)))]

@@ -132,7 +132,7 @@ class MeshBuilder:
         points = np.insert(np.array(corners, np.float64), place, at, axis=1)
         outward = np.zeros(3)
         outward[place] = sign
-        self.face(points, colour, tuple(outward), code)
+        self.face(points, colour, (float(outward[0]), float(outward[1]), float(outward[2])), code)
 
     def frustum(self, bottom: tuple[float, float, float, float], top: tuple[float, float, float, float], z: tuple[float, float],
                 colours: dict[str, Colour]) -> dict[str, Floats]:  # fmt: skip

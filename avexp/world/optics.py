@@ -1,5 +1,6 @@
 """What lens, rain and sensor do to a picture: halos, drops, streaks, blur, noise."""
 
+import zlib
 from functools import lru_cache
 
 import cv2
@@ -68,10 +69,10 @@ def _noise_banks(textures: Textures, variant: int, sigma: float) -> tuple[Image,
 def develop(image: Image, scene: Scene, camera: Camera) -> Image:
     """Rain, blur and noise."""
     ambience = scene.ambience
-    draw = uniform(4, scene.frame_seed, camera.name)
+    draw = scene.frame_seed ^ zlib.crc32(camera.name.encode())
     height, width = image.shape[:2]
     if ambience.weather is Weather.rain:
-        y, x = int(draw[0] * 70), int(draw[1] * 70)
+        y, x = draw % 71, (draw >> 8) % 73
         bright = round(float(np.clip(ambience.gain.mean() * 0.9 + 0.08, 0.12, 0.8)), 1)
         image = cv2.add(image, _cover(_streaks(scene.look.domain, scene.look.variant, bright), height, width, y, x))
         _drops(image, scene)
@@ -84,7 +85,7 @@ def develop(image: Image, scene: Scene, camera: Camera) -> Image:
         cv2.blur(lower, (1, 3 if jolt < 0.35 else 5), dst=lower)
     image = cv2.GaussianBlur(image, (3, 3), 0.55 if ambience.weather is Weather.clear else 0.7)
     plus, minus = _noise_banks(scene.look.domain, scene.look.variant, round(ambience.noise, 1))
-    y, x = int(draw[2] * 80), int(draw[3] * 80)
+    y, x = (draw >> 16) % 79, (draw >> 24) % 77
     image = cv2.add(image, _cover(plus, height, width, y, x))
     return np.asarray(cv2.subtract(image, _cover(minus, height, width, y, x)))
 
@@ -94,15 +95,14 @@ def _cover(bank: Image, height: int, width: int, y: int, x: int) -> Image:
     if bank.shape[0] < height + y or bank.shape[1] < width + x:
         times = (-(-(height + y) // bank.shape[0]), -(-(width + x) // bank.shape[1]), 1)[: bank.ndim]
         bank = np.tile(bank, times)
-    return bank[y : y + height, x : x + width]
+    return np.asarray(bank[y : y + height, x : x + width])
 
 
 def _drops(image: Image, scene: Scene) -> None:
     """Drops on the glass: each shows the scene upside down, blurred. They stay for some seconds, then others come."""
     height, width = image.shape[:2]
-    places = uniform(3 * 12, scene.ground.seed, int(scene.t_s / 3.0)).reshape(-1, 3)
-    for u, v, size in places[: int(12 * scene.ambience.wet)].tolist():
-        radius = int((2 + 7 * size**3) * width / 640)
+    for u, v, size in _drop_places(scene.ground.seed, int(scene.t_s / 3.0))[: int(10 * scene.ambience.wet)]:
+        radius = max(int((2 + 7 * size**3) * width / 640), 1)
         x, y = int(u * (width - 4 * radius)) + radius, int(v * (height - 4 * radius)) + radius
         spot = image[y : y + 2 * radius, x : x + 2 * radius]
         wide = image[max(y - 3 * radius, 0) : y + 5 * radius, max(x - 3 * radius, 0) : x + 5 * radius]
@@ -113,7 +113,15 @@ def _drops(image: Image, scene: Scene) -> None:
 @lru_cache(maxsize=8)
 def _streaks(textures: Textures, variant: int, bright: float) -> Image:
     """Rain streaks as they add to a picture."""
-    return cv2.cvtColor(cv2.convertScaleAbs(make_look(textures, variant).streaks, alpha=bright), cv2.COLOR_GRAY2BGR)
+    dimmed = cv2.convertScaleAbs(make_look(textures, variant).streaks, alpha=bright)
+    return np.asarray(cv2.cvtColor(dimmed, cv2.COLOR_GRAY2BGR))
+
+
+@lru_cache(maxsize=16)
+def _drop_places(seed: int, epoch: int) -> list[list[float]]:
+    """Place and size of drops, as shares."""
+    places: list[list[float]] = uniform(3 * 10, "world-drops", seed, epoch).reshape(-1, 3).tolist()
+    return places
 
 
 @lru_cache(maxsize=32)

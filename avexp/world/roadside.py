@@ -177,10 +177,7 @@ def _parked(p: Planter) -> None:
     for side, (d, direction) in enumerate(p.course.layout.parking):
         s = 5.0
         while s < p.course.length_m - 5:
-            if rng.random() < 0.06:
-                vehicle = any_truck(rng, p.look.domain)
-            else:
-                vehicle = any_car(rng, p.look.domain)
+            vehicle = any_truck(rng, p.look.domain) if rng.random() < 0.06 else any_car(rng, p.look.domain)
             long = vehicle.size_m[0]
             s += long / 2
             clear = all(abs(s - c) > long / 2 + 3 for c in p.course.crossings) and p.free(s, long / 2 + 6)

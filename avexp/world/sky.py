@@ -39,12 +39,12 @@ def make_panorama(ambience: Ambience, road: Road, seed: int, focal_px: float, he
     width = round(2 * np.pi * focal_px)
     share = (np.linspace(1.0, 0.0, height_px) ** 0.8)[:, None, None]
     sky = ambience.sky_top * share + ambience.sky_low * (1 - share)
-    image = np.broadcast_to(sky, (height_px, width, 3)).astype(np.float32)
+    image: npt.NDArray[np.float32] = np.broadcast_to(sky, (height_px, width, 3)).astype(np.float32)
     clouds = _clouds(seed, domain, width, height_px)
     if ambience.weather is Weather.fog:
         clouds = clouds * 0.15
     bright = ambience.sky_low * 1.08 if ambience.light is not Light.night else ambience.sky_low * 1.3
-    image = image + clouds[..., None] * (bright.astype(np.float32) - image) * 0.75
+    image += clouds[..., None] * (bright.astype(np.float32) - image) * np.float32(0.75)
     panorama = np.ascontiguousarray(np.clip(image, 0, 255).astype(np.uint8))
     _skyline(rng, panorama, ambience, road, focal_px)
     return panorama

@@ -37,7 +37,7 @@ def speed_caps(course: Course, limit_mps: float) -> Floats:
     squares = caps**2
     for i in range(len(squares) - 2, -1, -1):
         squares[i] = min(squares[i], squares[i + 1] + 2 * 1.2 * STEP_M)
-    return np.sqrt(squares)
+    return np.asarray(np.sqrt(squares))
 
 
 @dataclass(frozen=True, slots=True)

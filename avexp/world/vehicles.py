@@ -136,9 +136,11 @@ def _far_car(
 
 
 def _wheels(b: MeshBuilder, places: tuple[float, ...], y: float, radius: float, inner: bool) -> None:
+    # an octagon that stands on its side touches the ground with its apothem
+    tyre = radius / float(np.cos(np.pi / 8))
     for x in places:
         for sign in (-1, 1):
-            b.disc((x, sign * y, radius), radius, TYRE, sign, open_=inner)
+            b.disc((x, sign * y, radius), tyre, TYRE, sign, open_=inner)
             if not inner:
                 b.disc((x, sign * (y + 0.005), radius), radius * 0.6, (128, 130, 134), sign, corners=6)
 
@@ -172,7 +174,7 @@ def make_truck(rng: np.random.Generator, colour: Colour, cargo: Colour) -> Vehic
         b.rectangle("y", sign * side * 0.95, (-half + 0.3, 0.5), (box_end, bed), DARK, int(sign))
     if rng.random() < 0.5:
         b.inset(box["rear"], (0.1, 0.9, 0.45, 0.75), stripe, REAR)
-    _wheels(b, axles, side - 0.02, 0.5, inner=False)
+    _wheels(b, axles[:-1], side - 0.02, 0.5, inner=False)
     b.part(length)
     _cab(b, (half - cab, half), side * 0.97, min(height - 0.2, rng.uniform(2.5, 3.1)), colour)
     for sign in (-1.0, 1.0):
