@@ -49,7 +49,12 @@ def lane_folder(tmp_path_factory):
         for number in range(24):
             jpeg, rows, lanes = lane_frame(number)
             (folder / "frames" / f"{number:03d}.jpg").write_bytes(jpeg)
-            entry = {"raw_file": f"frames/{number:03d}.jpg", "h_samples": rows, "lanes": lanes, "timestamp_ns": number * 10**8}
+            entry = {
+                "raw_file": f"frames/{number:03d}.jpg",
+                "h_samples": rows,
+                "lanes": lanes,
+                "timestamp_ns": number * 10**8,
+            }
             lines.append(json.dumps(entry))
         (folder / "lanes_a.json").write_text("\n".join(lines))
     return root

@@ -130,7 +130,7 @@ def _track(config: EvaluateConfig, run: RunFolder, dataset: Dataset, judged: Jud
     tracker.start(run.path, run.id, f"evaluate/{run.id}", params, {"stage": "evaluate", "slice": config.slice})
     manifest = dataset.manifest
     path = f"{config.storage.root}/datasets/{manifest.name}/{manifest.version}"
-    tracker.dataset(manifest.name, manifest.digest, path, dict(manifest.splits))
+    tracker.dataset(manifest.reference, manifest.digest, path, dict(manifest.splits))
     tracker.log({f"val/{name}": value for name, value in judged.evidence.compute().items()}, 0)
     for name, found in judged.evidence.compute_by_condition().items():
         tracker.log({f"val/{name.replace('=', '.')}/{kpi}": value for kpi, value in found.items()}, 0)

@@ -22,6 +22,7 @@ from avexp.core.lock import add_to_lock
 from avexp.core.progress import console
 from avexp.core.run_folder import RunFolder
 from avexp.loader.loader import Quarantine
+from avexp.store.cost import CostMeter
 from avexp.store.tracker import Tracker
 from avexp.train import launch
 from avexp.train.assemble import (
@@ -74,7 +75,9 @@ def _fit_rank(config: TrainConfig, run: RunFolder, dataset: Any) -> float:
     if rank.number == 0:
         _announce(config, run, data, module, tracker)
     checkpoint = StepCheckpoint(run, config.trainer.checkpoint_every_steps, config.trainer.monitor)
-    stop, journal = StopOnSignal(checkpoint), Journal(tracker, config.trainer.log_every_steps)
+    gpus = launch.ranks_wanted(config) if config.hardware.accelerator.name == "cuda" else 0
+    meter = CostMeter(run.cost, gpus=gpus, price_per_hour=config.hardware.price_per_hour, pid=_family())
+    stop, journal = StopOnSignal(checkpoint), Journal(tracker, config.trainer.log_every_steps, meter)
     trainer = _trainer(config, run, module.steps, [journal, checkpoint, stop, TrainBar(module.steps)], rank)
     began = time.time()
     status = "failed"
@@ -108,6 +111,11 @@ def _module(config: TrainConfig, data: Data) -> Perception:
         channels_last=config.trainer.channels_last,
         compiled=config.trainer.compile,
     )
+
+
+def _family() -> int:
+    """The process whose whole tree is this run: the parent that started the ranks, or this one."""
+    return os.getppid() if launch.RANK_ENV in os.environ else os.getpid()
 
 
 def _about(config: TrainConfig, data: Data) -> dict[str, Any]:
@@ -144,7 +152,7 @@ def _announce(config: TrainConfig, run: RunFolder, data: Data, module: Perceptio
     tracker.start(
         run.path, run.id, f"{run.name}/{run.id}", _params(config), {"stage": "train", "experiment": config.name}
     )
-    tracker.dataset(manifest.name, manifest.digest, path, dict(manifest.splits))
+    tracker.dataset(manifest.reference, manifest.digest, path, dict(manifest.splits))
     console.print(
         f"train {manifest.reference}: {len(data.train_rows)} frames, validate on {len(data.val_rows)}; "
         f"{parameters / 1e6:.2f} M parameters, {module.steps} steps of {derived['global_batch']}, {precision} ({reason})",

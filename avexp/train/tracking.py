@@ -7,6 +7,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from rich.progress import Progress, TaskID
 
 from avexp.core.progress import LOG_EVERY_S, columns, console
+from avexp.store.cost import CostMeter
 from avexp.store.tracker import Tracker
 
 HEADLINES = {"objects/ap50": "AP50", "lanes/f1": "lane F1", "drivable/iou": "IoU", "path/error_2s_m": "path@2s [m]"}
@@ -19,10 +20,11 @@ class Journal(Callback):
     Args:
         tracker: where to.
         every: steps between two step entries.
+        meter: what the run costs.
     """
 
-    def __init__(self, tracker: Tracker, every: int) -> None:
-        self.tracker, self.every = tracker, every
+    def __init__(self, tracker: Tracker, every: int, meter: CostMeter) -> None:
+        self.tracker, self.every, self.meter = tracker, every, meter
         self.sums: dict[str, float] = {}
         self.count = 0
         self.waited_s = 0.0
@@ -71,6 +73,9 @@ class Journal(Callback):
         if getattr(pl_module, "validated_epoch", -1) == trainer.current_epoch:
             validated: dict[str, float] = pl_module.validated  # type: ignore[assignment]
             values |= {f"val/{name}": value for name, value in validated.items()}
+        if trainer.is_global_zero:
+            values |= self.meter.save().values()
+            values["data/wait_share"] = self.wait_share
         self.tracker.log({**values, "epoch/number": float(trainer.current_epoch)}, trainer.global_step)
         self.sums, self.count = {}, 0
 

@@ -22,7 +22,10 @@ def test_a_disk_that_takes_no_more_is_one_line_and_leaves_nothing(tmp_path):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
     try:
-        with pytest.raises(DataError, match=r"big: cannot be written \(File too large\); free space"), written_aside(tmp_path / "big") as stream:
+        with (
+            pytest.raises(DataError, match=r"big: cannot be written \(File too large\); free space"),
+            written_aside(tmp_path / "big") as stream,
+        ):
             stream.write(b"x" * 100_000)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

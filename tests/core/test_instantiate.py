@@ -12,7 +12,9 @@ def test_build_and_its_errors():
         build({"_target_": "avexp.models.resnet.ResNet", "widths": [1], "depths": [1, 2]}, "model.backbone")
 
 
-@pytest.mark.parametrize("target", ["os.system", "avexp.core.files.write_bytes", "avexp.models.resnet.os.system", "torch.hub.load"])
+@pytest.mark.parametrize(
+    "target", ["os.system", "avexp.core.files.write_bytes", "avexp.models.resnet.os.system", "torch.hub.load"]
+)
 def test_a_config_from_elsewhere_names_no_other_code(target):
     with pytest.raises(ConfigError, match="may not be named by a config from elsewhere"):
         refuse_untrusted({"deep": [{"_target_": target}]}, "model")

@@ -7,7 +7,11 @@ from avexp.core.run_folder import RunFolder, find_run
 
 @pytest.fixture
 def outputs(tmp_path):
-    for name, run in (("a", "20260101T000000Z-aaaaaa"), ("a", "20260102T000000Z-bbbbbb"), ("b", "20260103T000000Z-cccccc")):
+    for name, run in (
+        ("a", "20260101T000000Z-aaaaaa"),
+        ("a", "20260102T000000Z-bbbbbb"),
+        ("b", "20260103T000000Z-cccccc"),
+    ):
         folder = tmp_path / "train" / name / run
         folder.mkdir(parents=True)
         (folder / "lock.json").write_text("{}")
@@ -22,7 +26,9 @@ def test_runs_are_found_by_what_a_user_types(outputs):
     assert find_run(outputs, str(outputs / "train/b/20260103T000000Z-cccccc")).stage == "train"
 
 
-@pytest.mark.parametrize(("text", "reason"), [("2026", "several runs fit"), ("nope", "no such run"), ("c/latest", "there is no run")])
+@pytest.mark.parametrize(
+    ("text", "reason"), [("2026", "several runs fit"), ("nope", "no such run"), ("c/latest", "there is no run")]
+)
 def test_a_wrong_name_tells_the_right_ones(outputs, text, reason):
     with pytest.raises(RunError, match=reason):
         find_run(outputs, text)

@@ -30,7 +30,10 @@ def test_an_epoch_is_a_permutation_and_epochs_differ(lane_dataset):
 @pytest.mark.parametrize("threads", [1, 3])
 def test_the_global_batch_knows_neither_ranks_nor_threads(lane_dataset, ranks, threads):
     whole = [set(batch.keys) for batch in train_loader(lane_dataset, batch_size=8)]
-    parts = [list(train_loader(lane_dataset, batch_size=8 // ranks, rank=r, ranks=ranks, threads=threads)) for r in range(ranks)]
+    parts = [
+        list(train_loader(lane_dataset, batch_size=8 // ranks, rank=r, ranks=ranks, threads=threads))
+        for r in range(ranks)
+    ]
     assert [set().union(*(part.keys for part in step)) for step in zip(*parts, strict=True)] == whole
 
 

@@ -33,7 +33,10 @@ def test_labels_of_several_annotators_go_round():
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ('{"labels":[{"annotator":{"name":"a"},"tasks":["lanes"],"lanes":[{"id":"0","image":{"f":[[NaN,1]]}}]}]}', "finite"),
+        (
+            '{"labels":[{"annotator":{"name":"a"},"tasks":["lanes"],"lanes":[{"id":"0","image":{"f":[[NaN,1]]}}]}]}',
+            "finite",
+        ),
         ('{"labels":[{"annotator":{"name":"a"},"tasks":["lines"]}]}', r"labels\.0\.tasks\.0"),
         ('{"labels":[{"annotator":{"name":"a"},"tasks":[],"extra":1}]}', "Extra inputs"),
         ('{"labels":', "JSON"),
