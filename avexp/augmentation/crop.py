@@ -1,30 +1,32 @@
-"""Crop: a part of the image enlarged to the whole."""
+"""A window of the image, enlarged to the whole."""
+
+from typing import ClassVar
 
 import numpy as np
-import numpy.typing as npt
 
-from avexp.augmentation.operation import Geometry, Numbers, between, identity
+from avexp.augmentation.operation import Floats, Geometry, within
 
 
 class Crop(Geometry):
-    """A window of the image's shape, anywhere in it, becomes the image.
+    """Random window of the image's own proportions.
 
     Args:
-        least_share: smallest window, as a share of the width.
-        probability: of a frame.
+        probability: share of the frames.
+        side_min_share: smallest side of the window [share of the image's].
     """
 
-    numbers = 3
+    numbers: ClassVar[int] = 3
 
-    def __init__(self, least_share: float = 0.7, probability: float = 0.5) -> None:
+    def __init__(self, probability: float = 0.5, side_min_share: float = 0.8) -> None:
         super().__init__(probability)
-        self.least_share = least_share
+        self.require("side_min_share", side_min_share, 0.05, 1.0)
+        self.side_min_share = side_min_share
 
-    def matrix(self, numbers: Numbers, size: tuple[int, int]) -> npt.NDArray[np.float64]:
-        """A window a frame."""
-        share = between(numbers[:, 0], self.least_share, 1.0)
-        matrix = identity(len(numbers))
-        matrix[:, 0, 0] = matrix[:, 1, 1] = 1.0 / share
-        matrix[:, 0, 2] = -numbers[:, 1] * (1 - share) * size[1] / share
-        matrix[:, 1, 2] = -numbers[:, 2] * (1 - share) * size[0] / share
-        return matrix
+    def draw(self, numbers: Floats, size: tuple[int, int]) -> Floats:
+        """The window's side and corner, evenly over what lies within the image."""
+        side = within(numbers[:, 0], self.side_min_share, 1.0)
+        corner = numbers[:, 1:3] * (1.0 - side)[:, None] * np.array([size[1], size[0]])
+        matrices = np.tile(np.eye(3), (len(numbers), 1, 1))
+        matrices[:, 0, 0] = matrices[:, 1, 1] = 1.0 / side
+        matrices[:, :2, 2] = -corner / side[:, None]
+        return matrices

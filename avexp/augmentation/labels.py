@@ -1,10 +1,15 @@
-"""Labels follow the pixels: boxes, lanes and rings through matrices.
+"""Labels follow the pixels: boxes, lanes and rings through matrices; a mirrored image mirrors the path.
 
 Axes: B samples, M boxes. Missing values are NaN and stay so.
 """
 
+from dataclasses import replace
+from typing import Any
+
 import torch
 from torch import Tensor
+
+from avexp.records.batch import Batch
 
 VISIBLE_MIN_SHARE = 0.2
 """A box of which less remains within the image is dropped."""
@@ -65,3 +70,40 @@ def clip_boxes(boxes: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
     share = sides.prod(-1) / (high - low).prod(-1).clamp(min=1e-9)
     kept = (share >= VISIBLE_MIN_SHARE) & (sides >= SIDE_MIN_PX).all(-1)
     return torch.cat([clipped_low, clipped_high], -1), kept
+
+
+def map_labels(batch: Batch, net_from_camera: Tensor, mirrored: Tensor, size: tuple[int, int]) -> Batch:
+    """Labels and camera in network pixels.
+
+    What remains of a dropped box becomes an ignore box: too little to be learned, too much to be called background.
+
+    Args:
+        batch: labels in camera pixels.
+        net_from_camera: float64 [B, 3, 3].
+        mirrored: bool [B] whether it mirrors.
+        size: (height, width) of the network image [px].
+    """
+    boxes, kept = clip_boxes(move_boxes(net_from_camera, batch.boxes.double()), size)
+    ignore, _ = clip_boxes(move_boxes(net_from_camera, torch.cat([batch.ignore, batch.boxes], 1).double()), size)
+    sides = ignore[..., 2:] - ignore[..., :2]
+    seen = (sides > 0).all(-1)
+    seen[:, batch.ignore.shape[1] :] &= ~kept
+    sign = torch.where(mirrored, -1.0, 1.0)
+    # in a mirrored world the camera looks as before: focal lengths stay positive, the principal point moves
+    side = torch.diag_embed(torch.stack([sign, torch.ones_like(sign), torch.ones_like(sign)], 1)).double()
+    path = batch.path.clone()
+    path[..., 2] *= sign[:, None]
+    changed: dict[str, Any] = {
+        "boxes": torch.where(kept[..., None], boxes, torch.nan).float(),
+        "classes": torch.where(kept, batch.classes, -1),
+        "distances": torch.where(kept, batch.distances, torch.nan),
+        "states": torch.where(kept, batch.states, -1),
+        "ignore": torch.where(seen[..., None], ignore, torch.nan).float(),
+        "lanes": move_points(net_from_camera, batch.lanes.double()).float(),
+        "rings": move_points(net_from_camera, batch.rings.double()).float(),
+        "path": path,
+        "curvature": batch.curvature * sign,
+        "image_from_camera": net_from_camera.float(),
+        "camera_matrix": (net_from_camera @ batch.camera_matrix.double() @ side).float(),
+    }
+    return replace(batch, **changed)

@@ -1,40 +1,47 @@
-"""Noise: a sensor in the dark. Drawn from a bank with an offset a frame: fresh Gaussian noise costs more than the warp."""
+"""Sensor noise in the dark. Taken from a bank at an offset a frame: fresh Gaussian numbers cost more than the warp."""
+
+from typing import ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from avexp.augmentation.operation import Numbers, Pixel, between
+from avexp.augmentation.operation import Floats, Pixel, within
 from avexp.core.counter_random import generator
 
-BANK = 1 << 21
-"""Values of the bank."""
+OFFSETS = 1 << 18
+"""Places of the bank at which a frame's piece may begin."""
 
 
 class Noise(Pixel):
     """Gaussian noise.
 
     Args:
-        most: largest deviation, on 0..1.
-        probability: of a frame.
+        probability: share of the frames.
+        sigma_max: largest standard deviation [share of full scale].
     """
 
-    numbers = 2
+    numbers: ClassVar[int] = 2
 
-    def __init__(self, most: float = 0.04, probability: float = 0.3) -> None:
+    def __init__(self, probability: float = 0.3, sigma_max: float = 0.04) -> None:
         super().__init__(probability)
-        self.most = most
-        self._bank = torch.from_numpy(generator("noise bank").standard_normal(BANK, dtype=np.float32))
+        self.require("sigma_max", sigma_max, 0.0, 1.0)
+        self.sigma_max = sigma_max
+        self._bank = torch.empty(0)
 
-    def pixels(self, images: Tensor, numbers: Numbers) -> Tensor:
-        """A piece of the bank a frame, at a hashed offset."""
-        size = images[0].numel()
-        if size > BANK // 2:
-            size = BANK // 2
-        repeats = -(-images[0].numel() // size)
-        offsets = (numbers[:, 1] * (BANK - size)).astype(np.int64)
-        pieces = torch.stack(
-            [self._bank[start : start + size].repeat(repeats)[: images[0].numel()] for start in offsets]
-        )
-        strength = torch.from_numpy(between(numbers[:, 0], 0, self.most).astype(np.float32)).to(images.device)
-        return images + strength[:, None, None, None] * pieces.to(images.device).view_as(images)
+    def apply(self, images: Tensor, numbers: Floats) -> Tensor:
+        """A piece of the bank for each frame."""
+        length = images[0].numel()
+        bank = self._filled(length + OFFSETS, images.device)
+        sigma = within(numbers[:, 0], 0.0, self.sigma_max)
+        out = images.clone(memory_format=torch.contiguous_format)
+        for image, begin, strength in zip(out, (numbers[:, 1] * OFFSETS).astype(np.int64), sigma, strict=True):
+            image.add_(bank[int(begin) : int(begin) + length].view_as(image), alpha=float(strength))
+        return out
+
+    def _filled(self, length: int, device: torch.device) -> Tensor:
+        """The bank, made at first use: its beginning is the same whatever its length."""
+        if len(self._bank) < length or self._bank.device != device:
+            values = generator("noise bank").standard_normal(length, dtype=np.float32)
+            self._bank = torch.from_numpy(values).to(device)
+        return self._bank

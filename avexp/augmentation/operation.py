@@ -30,6 +30,7 @@ class Operation(ABC):
     numbers: ClassVar[int] = 0
     """N: how many uniform numbers a sample takes."""
 
+    @abstractmethod
     def __init__(self, probability: float) -> None:
         self.require("probability", probability, 0.0, 1.0)
         self.probability = probability

@@ -6,17 +6,17 @@ plain flip are not interpolated at all. What happens to a frame is a pure functi
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from avexp.augmentation.labels import clip_boxes, move_boxes, move_points
-from avexp.augmentation.operation import Colour, Floats, Geometry, Operation, Pixel
+from avexp.augmentation.ground import Planes, displace
+from avexp.augmentation.labels import map_labels
+from avexp.augmentation.operation import Colour, Displacement, Floats, Geometry, Operation, Perspective, Pixel
 from avexp.augmentation.resize import fit_matrix, fit_rows, resize_to, scale_to_width
-from avexp.augmentation.warp import affine_grid, look_up
+from avexp.augmentation.warp import look_up, look_up_planes
 from avexp.core.counter_random import uniform
 from avexp.core.errors import ConfigError
 from avexp.records.batch import Batch
@@ -24,7 +24,6 @@ from avexp.records.batch import Batch
 __all__ = ["Augmentation", "fit_matrix", "prepare", "resize_to"]
 Bools = npt.NDArray[np.bool_]
 BYTE = 1.0 / 255.0
-_MIRROR = np.diag([-1.0, 1.0, 1.0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,16 +34,21 @@ class Plan:
         matrices: [B, 3, 3], network pixels as fitted -> as augmented.
         colours: [B, 3, 4] of RGB in 0..1.
         coloured: [B] whether colours change.
+        displaced: [B] whether the car is displaced; always before the matrices.
+        displacement: how.
     """
 
     matrices: Floats
     colours: Floats
     coloured: Bools
+    displaced: Bools
+    displacement: Displacement | None = None
 
     @staticmethod
     def plain(count: int) -> "Plan":
         """Nothing."""
-        return Plan(np.tile(np.eye(3), (count, 1, 1)), np.tile(np.eye(3, 4), (count, 1, 1)), np.zeros(count, bool))
+        no = np.zeros(count, bool)
+        return Plan(np.tile(np.eye(3), (count, 1, 1)), np.tile(np.eye(3, 4), (count, 1, 1)), no, no)
 
 
 class Augmentation:
@@ -55,7 +59,7 @@ class Augmentation:
         seed: of the run.
 
     Raises:
-        ConfigError: something that is no operation.
+        ConfigError: something that is no operation; two that displace the car.
     """
 
     def __init__(self, operations: Mapping[str, Operation], seed: int) -> None:
@@ -63,6 +67,11 @@ class Augmentation:
         if wrong:
             remedy = "its _target_ must be a class derived from avexp.augmentation.operation"
             raise ConfigError([f"augmentation.{name}: is no operation; {remedy}" for name in wrong])
+        movers = [name for name, operation in operations.items() if isinstance(operation, Perspective)]
+        if len(movers) > 1:
+            raise ConfigError(
+                [f"augmentation.{movers[1]}: the car is displaced by {movers[0]} already; keep one of them"]
+            )
         self.operations, self.seed = dict(operations), seed
 
     def __call__(self, batch: Batch, epoch: int, size: tuple[int, int]) -> Batch:
@@ -98,6 +107,8 @@ class Augmentation:
                 linear = colours[:, :, :3] @ plan.colours
                 linear[:, :, 3] += colours[:, :, 3]
                 plan = replace(plan, colours=linear, coloured=plan.coloured | chosen)
+            elif isinstance(operation, Perspective):
+                plan = replace(plan, displaced=chosen, displacement=operation.draw(numbers))
         return plan
 
     def _pixels(self, images: Tensor, drawn: dict[str, tuple[Bools, Floats]]) -> Tensor:
@@ -124,15 +135,17 @@ def prepare(batch: Batch, size: tuple[int, int]) -> Batch:
 
 def _apply(batch: Batch, plan: Plan, size: tuple[int, int]) -> Batch:
     images = scale_to_width(batch.images.permute(0, 3, 1, 2).float(), size[1])
-    images = _coloured(images, plan)
-    images = _warped(images, plan.matrices, size)
     fitted = fit_matrix((batch.images.shape[2], batch.images.shape[1]), size)
     device = batch.images.device
-    net_from_image = torch.from_numpy(plan.matrices @ fitted).to(device)
     # composed in double precision: the matrices are few, and labels stay exact
-    net_from_camera = net_from_image @ batch.image_from_camera.double()
-    mirrored = np.linalg.det(plan.matrices[:, :2, :2]) < 0
-    return replace(_mapped(batch, net_from_camera, torch.from_numpy(mirrored).to(device), size), images=images)
+    fitted_from_camera = torch.from_numpy(fitted).to(device) @ batch.image_from_camera.double()
+    planes = None
+    if plan.displacement is not None and plan.displaced.any():
+        batch, planes = displace(batch, plan.displacement, torch.from_numpy(plan.displaced).to(device))
+    images = _warped(_coloured(images, plan), plan, planes, fitted_from_camera, size)
+    net_from_camera = torch.from_numpy(plan.matrices).to(device) @ fitted_from_camera
+    mirrored = torch.from_numpy(np.linalg.det(plan.matrices[:, :2, :2]) < 0).to(device)
+    return replace(map_labels(batch, net_from_camera, mirrored, size), images=images)
 
 
 def _coloured(images: Tensor, plan: Plan) -> Tensor:
@@ -149,52 +162,38 @@ def _coloured(images: Tensor, plan: Plan) -> Tensor:
     return out.clamp_(0.0, 1.0)
 
 
-def _warped(images: Tensor, matrices: Floats, size: tuple[int, int]) -> Tensor:
-    """Float [B, 3, h, W] -> [B, 3, H, W]. Only samples that need it are interpolated, so that it never depends on others."""
-    flip = np.eye(3)
-    flip[0] = -1.0, 0.0, size[1]
-    same = (matrices == np.eye(3)).all((1, 2))
-    flipped = (matrices == flip).all((1, 2))
+def _warped(
+    images: Tensor, plan: Plan, planes: Planes | None, fitted_from_camera: Tensor, size: tuple[int, int]
+) -> Tensor:
+    """Float [B, 3, h, W] -> [B, 3, H, W]. Each sample is copied, flipped or interpolated, whatever the others need."""
+    mirror = np.eye(3)
+    mirror[0] = -1.0, 0.0, size[1]
+    same = (plan.matrices == np.eye(3)).all((1, 2)) & ~plan.displaced
+    flipped = (plan.matrices == mirror).all((1, 2)) & ~plan.displaced
     fitted = fit_rows(images, size[0])
     if same.all():
         return fitted.contiguous()
     out = images.new_empty(len(images), 3, *size)
-    for chosen, change in ((same, lambda part: part), (flipped, lambda part: part.flip(3))):
-        if chosen.any():
-            rows = _rows(chosen, images.device)
-            out[rows] = change(fitted[rows])
-    chosen = ~(same | flipped)
-    if chosen.any():
-        rows = _rows(chosen, images.device)
-        source_from_net = torch.from_numpy(np.linalg.inv(matrices[chosen])).to(images.device, torch.float32)
-        out[rows] = look_up(images[rows], affine_grid(source_from_net, size))
+    if same.any():
+        rows = _rows(same, images.device)
+        out[rows] = fitted[rows]
+    if flipped.any():
+        rows = _rows(flipped, images.device)
+        out[rows] = fitted[rows].flip(3)
+    source_from_net = torch.from_numpy(np.linalg.inv(plan.matrices)).to(images.device)
+    moved = ~(same | flipped | plan.displaced)
+    if moved.any():
+        rows = _rows(moved, images.device)
+        out[rows] = look_up(images[rows], source_from_net[rows], size)
+    if planes is not None:
+        rows = _rows(plan.displaced, images.device)
+        fit = fitted_from_camera[rows]
+        camera_from_net = torch.linalg.inv(fit) @ source_from_net[rows]
+        ground, infinity = (fit @ plane[rows] @ camera_from_net for plane in (planes.ground, planes.infinity))
+        below = (planes.below[rows, None] @ camera_from_net)[:, 0]
+        out[rows] = look_up_planes(images[rows], ground, infinity, below, size)
     return out
 
 
 def _rows(chosen: Bools, device: torch.device) -> Tensor:
     return torch.from_numpy(np.flatnonzero(chosen)).to(device)
-
-
-def _mapped(batch: Batch, net_from_camera: Tensor, mirrored: Tensor, size: tuple[int, int]) -> Batch:
-    """Labels and camera in network pixels."""
-    boxes, kept = clip_boxes(move_boxes(net_from_camera, batch.boxes.double()), size)
-    ignore, ignored = clip_boxes(move_boxes(net_from_camera, batch.ignore.double()), size)
-    sign = torch.where(mirrored, -1.0, 1.0)
-    # in a mirrored world the camera looks as before: focal lengths stay positive, the principal point moves
-    side = torch.diag_embed(torch.stack([sign, torch.ones_like(sign), torch.ones_like(sign)], 1)).double()
-    path = batch.path.clone()
-    path[..., 2] *= sign[:, None]
-    changed: dict[str, Any] = {
-        "boxes": torch.where(kept[..., None], boxes, torch.nan).float(),
-        "classes": torch.where(kept, batch.classes, -1),
-        "distances": torch.where(kept, batch.distances, torch.nan),
-        "states": torch.where(kept, batch.states, -1),
-        "ignore": torch.where(ignored[..., None], ignore, torch.nan).float(),
-        "lanes": move_points(net_from_camera, batch.lanes.double()).float(),
-        "rings": move_points(net_from_camera, batch.rings.double()).float(),
-        "path": path,
-        "curvature": batch.curvature * sign,
-        "image_from_camera": net_from_camera.float(),
-        "camera_matrix": (net_from_camera @ batch.camera_matrix.double() @ side).float(),
-    }
-    return replace(batch, **changed)

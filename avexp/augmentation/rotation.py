@@ -1,27 +1,29 @@
-"""Rotation about the image's centre, as a camera that rolls."""
+"""The image turned: as by a camera mounted at a slight roll."""
+
+from typing import ClassVar
 
 import numpy as np
-import numpy.typing as npt
 
-from avexp.augmentation.operation import Geometry, Numbers, about_centre, between, identity
+from avexp.augmentation.operation import Floats, Geometry, about, middle, within
 
 
 class Rotation(Geometry):
-    """Turns the image.
+    """Rotation about the centre.
 
     Args:
-        most_deg: largest angle [deg] either way.
-        probability: of a frame.
+        probability: share of the frames.
+        angle_max_deg: largest turn to either side [deg].
     """
 
-    def __init__(self, most_deg: float = 3.0, probability: float = 0.5) -> None:
-        super().__init__(probability)
-        self.most_deg = most_deg
+    numbers: ClassVar[int] = 1
 
-    def matrix(self, numbers: Numbers, size: tuple[int, int]) -> npt.NDArray[np.float64]:
-        """An angle a frame."""
-        angle = np.deg2rad(between(numbers[:, 0], -self.most_deg, self.most_deg))
-        matrix = identity(len(numbers))
-        matrix[:, 0, 0] = matrix[:, 1, 1] = np.cos(angle)
-        matrix[:, 0, 1], matrix[:, 1, 0] = -np.sin(angle), np.sin(angle)
-        return about_centre(matrix, size)
+    def __init__(self, probability: float = 0.5, angle_max_deg: float = 3.0) -> None:
+        super().__init__(probability)
+        self.require("angle_max_deg", angle_max_deg, 0.0, 180.0)
+        self.angle_max_deg = angle_max_deg
+
+    def draw(self, numbers: Floats, size: tuple[int, int]) -> Floats:
+        """A turn, evenly over the angle."""
+        angle = np.deg2rad(within(numbers[:, 0], -self.angle_max_deg, self.angle_max_deg))
+        cos, sin = np.cos(angle), np.sin(angle)
+        return about(np.stack([cos, -sin, sin, cos], 1).reshape(-1, 2, 2), middle(size))

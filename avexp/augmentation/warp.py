@@ -8,16 +8,60 @@ from torch import Tensor
 from torch.nn import functional
 
 
-def pixel_centres(size: tuple[int, int], device: torch.device) -> tuple[Tensor, Tensor]:
-    """x [1, 1, W] and y [1, H, 1] of the pixels' centres.
+def look_up(images: Tensor, source_from_net: Tensor, size: tuple[int, int]) -> Tensor:
+    """Images through affine matrices; bilinear, black outside.
 
     Args:
-        size: (height, width) [px].
-        device: to make them on.
+        images: float32 [A, C, h, w].
+        source_from_net: float64 [A, 3, 3], output pixels -> source pixels.
+        size: (height, width) of the output [px].
+
+    Returns:
+        [A, C, H, W].
     """
+    x, y = _centres(size, images.device)
+    grid = images.new_empty(len(images), *size, 2)
+    matrices = _normalised(images, source_from_net)
+    for axis in range(2):
+        grid[..., axis] = _row(matrices, axis, x, y)
+    return _sample(images, grid)
+
+
+def look_up_planes(images: Tensor, ground: Tensor, infinity: Tensor, below: Tensor, size: tuple[int, int]) -> Tensor:
+    """Images through two homographies: one below the horizon, one above.
+
+    Args:
+        images: float32 [A, C, h, w].
+        ground: float64 [A, 3, 3], output -> source pixels of points on the ground.
+        infinity: float64 [A, 3, 3], of points infinitely far away.
+        below: float64 [A, 3], the horizon as a line of the output, positive below.
+        size: (height, width) of the output [px].
+
+    Returns:
+        [A, C, H, W].
+    """
+    x, y = _centres(size, images.device)
+    low, high = _normalised(images, ground), _normalised(images, infinity)
+    on_ground = _row(below[:, None].float(), 0, x, y) > 0
+    planes = [torch.where(on_ground, _row(low, row, x, y), _row(high, row, x, y)) for row in range(3)]
+    # behind the camera there is no picture: such a pixel is looked up far outside
+    depth = planes[2].clamp(min=1e-6)
+    return _sample(images, torch.stack([planes[0] / depth, planes[1] / depth], -1))
+
+
+def _centres(size: tuple[int, int], device: torch.device) -> tuple[Tensor, Tensor]:
+    """x [1, 1, W] and y [1, H, 1] of the pixels' centres."""
     y = torch.arange(size[0], device=device, dtype=torch.float32) + 0.5
     x = torch.arange(size[1], device=device, dtype=torch.float32) + 0.5
     return x[None, None, :], y[None, :, None]
+
+
+def _normalised(images: Tensor, matrices: Tensor) -> Tensor:
+    """Matrices whose results have -1 and 1 at the outer edges of the image, as grid_sample wants them."""
+    edges = torch.eye(3, dtype=torch.float64, device=images.device)
+    edges[0, 0], edges[1, 1] = 2.0 / images.shape[3], 2.0 / images.shape[2]
+    edges[:2, 2] = -1.0
+    return (edges @ matrices).float()
 
 
 def _row(matrices: Tensor, row: int, x: Tensor, y: Tensor) -> Tensor:
@@ -27,53 +71,5 @@ def _row(matrices: Tensor, row: int, x: Tensor, y: Tensor) -> Tensor:
     return a * x + (b * y + c)
 
 
-def affine_grid(source_from_net: Tensor, size: tuple[int, int]) -> Tensor:
-    """Where each output pixel lies in the source.
-
-    Args:
-        source_from_net: [A, 3, 3], affine.
-        size: (height, width) of the output [px].
-
-    Returns:
-        [A, H, W, 2] source pixels.
-    """
-    x, y = pixel_centres(size, source_from_net.device)
-    grid = source_from_net.new_empty(len(source_from_net), *size, 2)
-    for axis in range(2):
-        grid[..., axis] = _row(source_from_net, axis, x, y)
-    return grid
-
-
-def two_plane_grid(ground: Tensor, infinity: Tensor, below: Tensor, size: tuple[int, int]) -> Tensor:
-    """Where each output pixel lies in the source, by the ground's homography below the horizon, the sky's above.
-
-    Args:
-        ground: [A, 3, 3] source from output pixels of points on the ground.
-        infinity: [A, 3, 3] of points infinitely far away.
-        below: [A, 3] the horizon as a line, positive below.
-        size: (height, width) of the output [px].
-
-    Returns:
-        [A, H, W, 2] source pixels.
-    """
-    x, y = pixel_centres(size, ground.device)
-    on_ground = _row(below[:, None], 0, x, y) > 0
-    planes = [torch.where(on_ground, _row(ground, row, x, y), _row(infinity, row, x, y)) for row in range(3)]
-    # behind the camera there is no picture: such a pixel is looked up far outside
-    depth = torch.where(planes[2] > 1e-6, planes[2], torch.full_like(planes[2], 1e-6))
-    return torch.stack([planes[0] / depth, planes[1] / depth], -1)
-
-
-def look_up(images: Tensor, grid: Tensor) -> Tensor:
-    """Bilinear values at source pixels; black outside.
-
-    Args:
-        images: float32 [A, C, h, w].
-        grid: [A, H, W, 2] source pixels.
-
-    Returns:
-        [A, C, H, W].
-    """
-    size = torch.tensor([images.shape[3], images.shape[2]], device=grid.device, dtype=grid.dtype)
-    # without align_corners, -1 and 1 are the outer edges of the image: pixel x lies at 2 x / w - 1
-    return functional.grid_sample(images, grid * (2.0 / size) - 1.0, "bilinear", "zeros", align_corners=False)
+def _sample(images: Tensor, grid: Tensor) -> Tensor:
+    return functional.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
