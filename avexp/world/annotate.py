@@ -73,7 +73,9 @@ def _box(appearance: Appearance, rendering: Rendering, visible_px: float) -> tup
     """The clipped box, and why it is to be ignored (empty where it counts); None where nothing of it is to be seen."""
     camera = rendering.camera
     x1, y1, x2, y2 = appearance.box
-    cx1, cy1, cx2, cy2 = max(x1, 0.0), max(y1, 0.0), min(x2, camera.width_px), min(y2, camera.height_px)
+    a1, b1, a2, b2 = appearance.inside
+    cx1, cy1 = max(x1, a1, 0.0), max(y1, b1, 0.0)
+    cx2, cy2 = min(x2, a2, float(camera.width_px)), min(y2, b2, float(camera.height_px))
     if cx2 - cx1 < 1 or cy2 - cy1 < 1 or visible_px == 0:
         return None, ""
     hidden = 1 - visible_px / max(appearance.silhouette_px, visible_px)
@@ -126,7 +128,10 @@ def _objects(scene: Scene, views: list[tuple[Thing, dict[str, Box2D]]]) -> list[
 def _lanes(scene: Scene, renderings: dict[str, Rendering]) -> list[Lane]:
     """All boundaries of the carriageway, by place seen from the car."""
     layout, ego = scene.course.layout, scene.ego
-    s = ego.s_m + np.concatenate([np.arange(-6.0, 20.0, 1.0), np.geomspace(20.0, scene.ambience.sight_m, 26)])
+    far = np.geomspace(20.0, scene.ambience.sight_m, 26)
+    ahead_only = all(abs(r.camera.yaw_rad) < 0.3 for r in renderings.values())
+    back = np.zeros(0) if ahead_only else np.concatenate([-far[::-1], np.arange(-19.0, -6.0)])
+    s = ego.s_m + np.concatenate([back, np.arange(-6.0, 20.0), far])
     s = s[(s > 0) & (s < scene.course.length_m - 2)]
     offsets = np.array([b.offset_m for b in layout.boundaries])
     ground = ego.to_vehicle(scene.course.points(s[:, None], offsets[None]))

@@ -18,7 +18,7 @@ SMALL_PX = 26.0
 """Below this height the far shape of a thing is painted."""
 LEAST_HEIGHT_PX = 4.0
 """Things lower than this are not painted."""
-LEAST_AREA_PX = 1.0
+LEAST_AREA_PX = 1.4
 """Faces and sticks that cover less are not painted."""
 _WARM = np.array([1.05, 1.0, 0.9])
 _SHINING = (

@@ -254,7 +254,7 @@ class GroundPainter:
             self.scene.look.ground,
             matrix,
             ((width + 1) // 2, (height + 1) // 2),
-            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+            flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP,
             borderMode=cv2.BORDER_WRAP,
         )
         return np.asarray(cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR))

@@ -16,9 +16,10 @@ from avexp.world.scene import BRAKE_ON, HEAD_ON, TAIL_ON, Scene, Thing
 
 Floats = npt.NDArray[np.float64]
 Box = tuple[float, float, float, float]
-CLUTTER_ID = 255
+CLUTTER_ID, LAMP_ID = 255, 254
+"""What the id buffer holds where things without a label are seen: those with lamps are told from the rest."""
 FIRST_ID = 2
-SHADOW_REACH_M = 70.0
+SHADOW_REACH_M = 55.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,7 @@ class Appearance:
     Attributes:
         thing: it.
         box: x1, y1, x2, y2 of its silhouette, not clipped to the image [px].
+        inside: the box of the part of the silhouette that lies in the image [px].
         mark: its number in the id buffer.
         silhouette_px: pixels that it covers in the image if nothing were before it.
         shown: contrast that light and fog leave it, 0..1.
@@ -35,6 +37,7 @@ class Appearance:
 
     thing: Thing
     box: Box
+    inside: Box
     mark: int
     silhouette_px: int
     shown: float
@@ -104,8 +107,8 @@ class ThingPainter:
         mark = FIRST_ID
         for i in crowd.order:
             thing, mesh = crowd.things[i], crowd.meshes[i]
-            labelled = thing.category is not None and mark < CLUTTER_ID
-            number = mark if labelled else CLUTTER_ID
+            labelled = thing.category is not None and mark < LAMP_ID
+            number = mark if labelled else LAMP_ID if mesh.glows else CLUTTER_ID
             x1, y1, x2, y2 = crowd.boxes[i]
             box: Box | None = (x1, y1, x2, y2)
             if crowd.behind[i]:
@@ -128,7 +131,7 @@ class ThingPainter:
         if crowd.meshes[i].facade is not None:
             self._paint_facade(crowd, i)
         x1, y1, x2, y2 = crowd.boxes[i]
-        small = y2 - y1 < SMALL_PX and (end > first or number != CLUTTER_ID)
+        small = y2 - y1 < SMALL_PX and (end > first or number < LAMP_ID)
         if small:
             cv2.rectangle(self.ids, (int(x1 + 0.5), int(y1 + 0.5)), (int(x2 - 0.5), int(y2 - 0.5)), number, -1)
         elif end > first:
@@ -185,7 +188,7 @@ class ThingPainter:
                     cv2.circle(ids, start, thick * 8, number, -1, cv2.LINE_8, SHIFT)
             else:
                 cv2.line(image, start, end, colour, thick, cv2.LINE_AA, SHIFT)
-                if not small and (thick > 1 or number != CLUTTER_ID):
+                if not small and (thick > 1 or number < LAMP_ID):
                     cv2.line(ids, start, end, number, thick, cv2.LINE_8, SHIFT)
 
     def _paint_cut(self, crowd: Crowd, i: int, number: int) -> Box | None:
@@ -251,13 +254,21 @@ class ThingPainter:
         left, right = max(int(x1) - 1, 0), min(int(x2) + 2, self.camera.width_px)
         if bottom <= top or right <= left:
             return 0
-        # what is too small to count needs no share of occlusion
-        small = bottom - top < 10
-        silhouette = 0 if small else int(np.count_nonzero(self.ids[top:bottom, left:right] == number))
+        inside = box
+        if min(x1, y1) < 0 or x2 > self.camera.width_px or y2 > self.camera.height_px:
+            # what of it is in the image need not reach as far as what is outside of it
+            mask = cv2.compare(self.ids[top:bottom, left:right], number, cv2.CMP_EQ)
+            silhouette = cv2.countNonZero(mask)
+            x, y, wide, high = cv2.boundingRect(mask)
+            inside = (left + x, top + y, left + x + wide, top + y + high)
+        else:
+            # what is too small to count needs no share of occlusion
+            small = bottom - top < 10
+            silhouette = 0 if small else int(np.count_nonzero(self.ids[top:bottom, left:right] == number))
         thing = crowd.things[i]
         shining = thing.state not in (None, "off") or thing.lamps
         bright = 1.0 if shining else min(1.0, float(crowd.light[i].max()) / 0.12)
-        self.appearances.append(Appearance(thing, box, number, silhouette, bright * float(crowd.through[i])))
+        self.appearances.append(Appearance(thing, box, inside, number, silhouette, bright * float(crowd.through[i])))
         return 1
 
     def _halo(self, crowd: Crowd, i: int, glow: Glow, number: int) -> None:

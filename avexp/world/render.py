@@ -26,7 +26,7 @@ class Rendering:
 
     Attributes:
         image: uint8 [H, W, 3] RGB.
-        ids: uint8 [H, W]: 0 nothing, 1 drivable road, 255 clutter, else the ``mark`` of an appearance.
+        ids: uint8 [H, W]: 0 nothing, 1 drivable road, 254 and 255 clutter, else the ``mark`` of an appearance.
         appearances: labelled things, far to near.
         camera: as it stood, dipped with the body.
     """
