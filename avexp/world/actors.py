@@ -56,11 +56,20 @@ class Walker:
 
 @dataclass(frozen=True, slots=True)
 class Cast:
-    """All who move: ``ego_s`` [T] is the car's own place on the course."""
+    """All who move.
+
+    Attributes:
+        ego_s: [T], the car's own place on the course each TICK_S.
+        movers: M vehicles and cyclists; ``places`` [T, M] their s, ``facts`` [M, 3] their offset, direction, wander.
+        walkers: P pedestrians; ``walks`` [P, 6] their start (s, d), velocity, time of starting, duration.
+    """
 
     ego_s: Floats
     movers: tuple[Mover, ...]
+    places: Floats
+    facts: Floats
     walkers: tuple[Walker, ...]
+    walks: Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +100,10 @@ def make_cast(
             movers.append(Mover(*shape, d, direction, places[i], rng.uniform(0, 6.3), f"v{i}"))
     movers += _cyclists(rng, course, textures, crowding, ego_s)
     walkers = _walkers(rng, course, textures, crowding, ego_s, movers) if layout.kind is Road.urban else ()
-    return Cast(ego_s, tuple(movers), walkers)
+    places = np.array([m.s_m for m in movers]).reshape(-1, len(ego_s)).T.copy()
+    facts = np.array([(m.d_m, m.direction, m.wander) for m in movers]).reshape(-1, 3)
+    walks = np.array([(*w.start, *w.velocity, w.since_s, w.during_s) for w in walkers]).reshape(-1, 6)
+    return Cast(ego_s, tuple(movers), places, facts, walkers, walks)
 
 
 def _start(
@@ -149,7 +161,9 @@ def _cyclists(
         poses = any_cyclist(rng, textures)
         direction = 1 if rng.random() < 0.65 else -1
         side = course.layout.surface[1] if direction > 0 else course.layout.surface[0]
-        d = side + direction * 0.35 + (direction * 1.9 if course.layout.parking and rng.random() < 0.5 else 0.0)
+        # past parked cars one rides between them and the traffic
+        parked = any(way == direction for _, way in course.layout.parking)
+        d = side + direction * (2.0 if parked else 0.2)
         start, speed = rng.uniform(BEHIND_M + 10, reach), direction * rng.uniform(3.0, 6.5)
         s = start + speed * TICK_S * np.arange(len(ego_s), dtype=np.float64)
         movers.append(Mover(poses, (1.75, 0.55, 1.75), "cyclist", d, direction, s, rng.uniform(0, 6.3), f"c{i}"))
@@ -214,9 +228,9 @@ def things_at(cast: Cast, course: Course, t_s: float, near_s: tuple[float, float
     index = min(max(t_s / TICK_S, 0.0), len(cast.ego_s) - 2.001)
     low, share = int(index), index - int(index)
     if cast.movers:
-        s_low = np.array([m.s_m[low] for m in cast.movers])
-        step = np.array([m.s_m[low + 1] for m in cast.movers]) - s_low
-        last = s_low - np.array([m.s_m[max(low - 4, 0)] for m in cast.movers])
+        s_low = cast.places[low]
+        step = cast.places[low + 1] - s_low
+        last = s_low - cast.places[max(low - 4, 0)]
         slows = np.abs(step) * 4 < np.abs(last) - 0.02
         s = s_low + step * share
         keep = np.flatnonzero((s > near_s[0]) & (s < near_s[1]))
@@ -229,26 +243,26 @@ def things_at(cast: Cast, course: Course, t_s: float, near_s: tuple[float, float
 def _placed_movers(
     cast: Cast, course: Course, s: Floats, slows: npt.NDArray[np.bool_], keep: npt.NDArray[np.int64], lamps: bool
 ) -> list[Thing]:
-    wander = np.array([cast.movers[i].wander for i in keep])
-    direction = np.array([cast.movers[i].direction for i in keep])
-    d = np.array([cast.movers[i].d_m for i in keep]) + 0.22 * np.sin(s[keep] / 38 + wander)
+    lane_d, direction, wander = cast.facts[keep].T
+    d = lane_d + 0.22 * np.sin(s[keep] / 38 + wander)
     slope = 0.22 / 38 * np.cos(s[keep] / 38 + wander)
     x, y, heading, _ = course.at(s[keep])
     yaw = heading + np.arctan(slope) + np.where(direction < 0, np.pi, 0.0)
     px, py = x - np.sin(heading) * d, y + np.cos(heading) * d
     things = []
-    for row, i in enumerate(keep):
+    rows = zip(
+        keep.tolist(), px.tolist(), py.tolist(), yaw.tolist(), s[keep].tolist(), slows[keep].tolist(), strict=True
+    )
+    for i, at_x, at_y, turn, place, brakes in rows:
         m = cast.movers[i]
-        mesh = m.poses[int(abs(s[i]) / 5.2 * PHASES) % PHASES] if len(m.poses) > 1 else m.poses[0]
-        bits = (HEAD_ON | TAIL_ON if lamps else 0) | (BRAKE_ON if slows[i] else 0)
-        things.append(
-            Thing(mesh, float(px[row]), float(py[row]), float(yaw[row]), m.category, m.track, m.size_m, 0.0, None, bits)
-        )
+        mesh = m.poses[int(abs(place) / 5.2 * PHASES) % PHASES] if len(m.poses) > 1 else m.poses[0]
+        bits = (HEAD_ON | TAIL_ON if lamps else 0) | (BRAKE_ON if brakes else 0)
+        things.append(Thing(mesh, at_x, at_y, turn, m.category, m.track, m.size_m, 0.0, None, bits))
     return things
 
 
 def _placed_walkers(cast: Cast, course: Course, t_s: float, near_s: tuple[float, float]) -> list[Thing]:
-    facts = np.array([(*w.start, *w.velocity, w.since_s, w.during_s) for w in cast.walkers])
+    facts = cast.walks
     since = np.clip(t_s - facts[:, 4], 0.0, facts[:, 5])
     place = facts[:, :2] + facts[:, 2:4] * since[:, None]
     keep = np.flatnonzero((place[:, 0] > near_s[0]) & (place[:, 0] < near_s[1]))

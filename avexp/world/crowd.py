@@ -79,7 +79,7 @@ def visible(scene: Scene, camera: Camera, poses: Floats) -> Ints:
     half = camera.width_px / 2 / camera.fx
     # distance to the planes through the image's left and right border
     outside = np.abs(centre[:, 0]) - depth * half > reach * np.hypot(1.0, half)
-    tiny = camera.fy * scene.heights < LEAST_HEIGHT_PX * np.maximum(depth, 1.0)
+    tiny = camera.fy * scene.prominence < LEAST_HEIGHT_PX * np.maximum(depth, 1.0)
     return np.flatnonzero((depth > NEAR_M - reach) & ~outside & ~tiny & (depth < 320))
 
 
@@ -103,6 +103,7 @@ class Gatherer:
         self.vertex_count = np.array([len(m.vertices) for m in self.meshes])
         self.starts = np.concatenate([[0], np.cumsum(self.vertex_count)[:-1]])
         self.owner = np.repeat(np.arange(len(self.meshes)), self.vertex_count)
+        self.cos, self.sin = np.cos(self.poses[:, 2]), np.sin(self.poses[:, 2])
         self.through = np.exp(-scene.ambience.fog_density_1pm * np.hypot(self.poses[:, 0], self.poses[:, 1]))
         self.beam = scene.ambience.headlight(self.poses[:, 0], self.poses[:, 1])
         self.light = scene.ambience.gain[None] + self.beam[:, None] * _WARM
@@ -143,7 +144,7 @@ class Gatherer:
 
     def _placed(self, own: Floats) -> Floats:
         """All vertices in the vehicle frame."""
-        pose = np.column_stack([self.poses[:, :2], np.cos(self.poses[:, 2]), np.sin(self.poses[:, 2])])[self.owner]
+        pose = np.column_stack([self.poses[:, :2], self.cos, self.sin])[self.owner]
         points = np.empty((len(own), 3))
         points[:, 0] = pose[:, 0] + pose[:, 2] * own[:, 0] - pose[:, 3] * own[:, 1]
         points[:, 1] = pose[:, 1] + pose[:, 3] * own[:, 0] + pose[:, 2] * own[:, 1]
@@ -155,17 +156,20 @@ class Gatherer:
         camera = self.camera
         within = (high > 0).all(axis=1) & (low < np.array([camera.width_px, camera.height_px])).all(axis=1)
         sprites = np.array([m.sprite is not None for m in self.meshes])
-        # what reaches behind the camera is seen only if not all of it lies beyond one border
-        half, up = camera.width_px / 2 / camera.fx, (camera.height_px - camera.cy) / camera.fy
         z = points[:, 2]
-        sides = np.stack([points[:, 0] + half * z, half * z - points[:, 0], up * z - points[:, 1]], axis=1)
-        cut = behind & (np.maximum.reduceat(sides, self.starts) > 0).all(axis=1)
-        farthest = np.maximum.reduceat(z, self.starts)
-        cut &= farthest > NEAR_M
-        key = np.where([m.backdrop for m in self.meshes], farthest, self.depth)
+        backdrops = np.array([m.backdrop for m in self.meshes])
+        farthest = np.maximum.reduceat(z, self.starts) if backdrops.any() or behind.any() else self.depth
+        key = np.where(backdrops, farthest, self.depth)
+        cut = behind & (farthest > NEAR_M)
+        if cut.any():
+            # what reaches behind the camera is seen only if not all of it lies beyond one border
+            half, up = camera.width_px / 2 / camera.fx, (camera.height_px - camera.cy) / camera.fy
+            sides = np.stack([points[:, 0] + half * z, half * z - points[:, 0], up * z - points[:, 1]], axis=1)
+            cut &= (np.maximum.reduceat(sides, self.starts) > 0).all(axis=1)
         order = np.argsort(-key, kind="stable")
         seen = (within & ~behind) | cut | (sprites & ~behind)
-        return [int(i) for i in order[seen[order]]]
+        found: list[int] = order[seen[order]].tolist()
+        return found
 
     def _faces(self, placed: Floats, pixels: Floats, behind: Bools) -> tuple[Ints, list[list[float]], list[int]]:
         """Faces that show their outside, their colours, and where each thing's begin."""
@@ -173,7 +177,7 @@ class Gatherer:
         owner = np.repeat(np.arange(len(counts)), counts)
         faces = np.concatenate([m.faces for m in self.meshes]) + self.starts[owner][:, None]
         facts = np.concatenate([m.facts for m in self.meshes])
-        cos, sin = np.cos(self.poses[:, 2])[owner], np.sin(self.poses[:, 2])[owner]
+        cos, sin = self.cos[owner], self.sin[owner]
         normal = np.empty((len(faces), 3))
         normal[:, 0] = cos * facts[:, 3] - sin * facts[:, 4]
         normal[:, 1] = sin * facts[:, 3] + cos * facts[:, 4]

@@ -106,7 +106,7 @@ class Drive:
         behind = 30.0 if self.spec.cameras == 1 else VIEW_M - 30
         ahead = VIEW_M if self.spec.road is Road.highway else URBAN_VIEW_M
         span = (ego.s_m - behind, ego.s_m + ahead)
-        standing, poses, reach, heights = self.roadside.between(*span)
+        standing, poses, reach, prominence = self.roadside.between(*span)
         moving = things_at(self.cast, self.course, t_s, span, self.ambience.lamps)
         moving += self.roadside.lights_at(t_s, *span)
         own = np.array([(t.x, t.y, t.yaw) for t in moving]).reshape(-1, 3)
@@ -115,7 +115,7 @@ class Drive:
         return Scene(
             t_s, ego, self.course, self.ambience, self.look, self.ground, standing + moving, np.concatenate([poses, own]),
             np.concatenate([reach, np.array([t.mesh.radius_m for t in moving])]),
-            np.concatenate([heights, np.array([t.mesh.height_m for t in moving])]), future, curvature,
+            np.concatenate([prominence, np.array([t.prominence for t in moving])]), future, curvature,
             int(hash64("world-frame", self.seed, round(t_s * 1e6))) >> 1,
         )  # fmt: skip
 

@@ -19,7 +19,10 @@ Box = tuple[float, float, float, float]
 CLUTTER_ID, LAMP_ID = 255, 254
 """What the id buffer holds where things without a label are seen: those with lamps are told from the rest."""
 FIRST_ID = 2
-SHADOW_REACH_M = 55.0
+SHADOW_REACH_M = 42.0
+
+
+_LAMP_BITS: dict[int, int] = {Code.head: HEAD_ON, Code.tail: TAIL_ON | BRAKE_ON}
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,12 +171,18 @@ class ThingPainter:
             return
         across, down = (corners[1] - corners[0]) / picture.shape[1], (corners[3] - corners[0]) / picture.shape[0]
         camera = self.camera
-        lens = np.array([[camera.fx, 0, camera.cx - left - 0.5], [0, camera.fy, camera.cy - top - 0.5], [0, 0, 1]])
+        # large fronts are drawn at half resolution: the picture has no finer detail
+        step = 2 if right - left > 110 else 1
+        shift_x, shift_y = left + step / 2, top + step / 2
+        lens = np.array([[camera.fx, 0, camera.cx - shift_x], [0, camera.fy, camera.cy - shift_y], [0, 0, step]])
         matrix = np.linalg.inv(lens @ np.stack([across, down, corners[0]], axis=1))
         size = (right - left, bottom - top)
-        flags = cv2.WARP_INVERSE_MAP | (cv2.INTER_LINEAR if x2 - x1 > 40 else cv2.INTER_NEAREST)
-        patch = cv2.warpPerspective(picture, matrix, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
+        flags = cv2.WARP_INVERSE_MAP | (cv2.INTER_LINEAR if x2 - x1 > 70 else cv2.INTER_NEAREST)
+        small = (-(-size[0] // step), -(-size[1] // step))
+        patch = cv2.warpPerspective(picture, matrix, small, flags=flags, borderMode=cv2.BORDER_REPLICATE)
         cv2.convertScaleAbs(patch, dst=patch, alpha=through, beta=veil)
+        if step > 1:
+            patch = cv2.resize(patch, size, interpolation=cv2.INTER_LINEAR)
         mask = np.zeros((size[1], size[0]), np.uint8)
         cv2.fillConvexPoly(mask, fixed, 255, cv2.LINE_8, SHIFT)
         cv2.copyTo(patch, mask, self.image[top:bottom, left:right])
@@ -236,7 +245,7 @@ class ThingPainter:
         matrix = np.array([[scale_x, 0, (left - x1) * scale_x], [0, scale_y, (upper - top_y) * scale_y]])
         size = (right - left, lower - upper)
         if x1 >= 0 and x2 < self.camera.width_px and top_y >= 0 and base_y < self.camera.height_px:
-            colour = cv2.resize(picture, size, interpolation=cv2.INTER_LINEAR)
+            colour = cv2.resize(picture, size, interpolation=cv2.INTER_NEAREST)
             mask = cv2.resize(solid, size, interpolation=cv2.INTER_NEAREST)
         else:
             colour = cv2.warpAffine(picture, matrix, size, flags=cv2.WARP_INVERSE_MAP | cv2.INTER_LINEAR)
@@ -273,7 +282,7 @@ class ThingPainter:
 
     def _halo(self, crowd: Crowd, i: int, glow: Glow, number: int) -> None:
         thing, at = crowd.things[i], crowd.vertex_at[i] + glow.vertex
-        bits = {Code.head: HEAD_ON, Code.tail: TAIL_ON | BRAKE_ON}.get(glow.code, 0)
+        bits = _LAMP_BITS.get(glow.code, 0)
         depth = float(crowd.points[at, 2])
         x, y = crowd.pixels[at].tolist()
         inside = 0 <= x < self.camera.width_px and 0 <= y < self.camera.height_px

@@ -39,7 +39,7 @@ class Roadside:
 
     Attributes:
         things: sorted by s.
-        s_m: [N] their places; ``poses`` [N, 3], ``reach`` and ``heights`` [N] as in Scene.
+        s_m: [N] their places; ``poses`` [N, 3], ``reach`` and ``prominence`` [N] as in Scene.
         signals: traffic lights, whose state changes.
     """
 
@@ -47,13 +47,13 @@ class Roadside:
     s_m: Floats
     poses: Floats
     reach: Floats
-    heights: Floats
+    prominence: Floats
     signals: tuple[Signal, ...]
 
     def between(self, low: float, high: float) -> tuple[list[Thing], Floats, Floats, Floats]:
-        """Things, poses, reach and heights of a stretch."""
+        """Things, poses, reach and prominence of a stretch."""
         a, b = (int(i) for i in np.searchsorted(self.s_m, (low, high)))
-        return self.things[a:b], self.poses[a:b], self.reach[a:b], self.heights[a:b]
+        return self.things[a:b], self.poses[a:b], self.reach[a:b], self.prominence[a:b]
 
     def lights_at(self, t_s: float, low: float, high: float) -> list[Thing]:
         """Traffic lights of a stretch in their state."""
@@ -125,8 +125,8 @@ def make_roadside(rng: np.random.Generator, course: Course, look: Look, parked: 
     things = [thing for _, thing in placed]
     poses = np.array([(thing.x, thing.y, thing.yaw) for thing in things]).reshape(-1, 3)
     reach = np.array([thing.mesh.radius_m for thing in things])
-    heights = np.array([thing.mesh.height_m for thing in things])
-    return Roadside(things, np.array([s for s, _ in placed]), poses, reach, heights, tuple(planter.signals))
+    prominence = np.array([thing.prominence for thing in things])
+    return Roadside(things, np.array([s for s, _ in placed]), poses, reach, prominence, tuple(planter.signals))
 
 
 def _junctions(p: Planter) -> None:

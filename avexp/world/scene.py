@@ -42,6 +42,11 @@ class Thing:
     state: str | None = None
     lamps: int = 0
 
+    @property
+    def prominence(self) -> float:
+        """Height [m] by which it is judged whether it is too far to be painted: clutter goes sooner."""
+        return self.mesh.height_m if self.category is not None else self.mesh.height_m * 0.45
+
 
 @dataclass(frozen=True, slots=True)
 class EgoPose:
@@ -99,7 +104,7 @@ class Scene:
         ego: the camera car.
         course, ambience, look, ground: what does not change during a drive.
         things: standing and moving things near the car.
-        poses: [N, 3], x, y, yaw of the things; ``reach`` [N], their radius [m]; ``heights`` [N] [m].
+        poses: [N, 3], x, y, yaw of the things; ``reach`` [N], their radius [m]; ``prominence`` [N], see there.
         future: [T, 3], seconds from now, and x, y [m] in the vehicle frame of where the car goes.
         curvature_1pm: of the car's way at its place.
         frame_seed: from what the pixels' noise is drawn.
@@ -114,7 +119,7 @@ class Scene:
     things: list[Thing]
     poses: Floats
     reach: Floats
-    heights: Floats
+    prominence: Floats
     future: Floats
     curvature_1pm: float
     frame_seed: int

@@ -30,7 +30,7 @@ def empty():
     scene = drive(SPEC, 3).state_at(0.0)
     nothing = np.zeros(0)
     ego = replace(scene.ego, pitch_rad=0.0)
-    return replace(scene, ego=ego, things=[], poses=np.zeros((0, 3)), reach=nothing, heights=nothing)
+    return replace(scene, ego=ego, things=[], poses=np.zeros((0, 3)), reach=nothing, prominence=nothing)
 
 
 def with_boxes(scene, places, category="car"):
@@ -45,7 +45,7 @@ def with_boxes(scene, places, category="car"):
     ]
     poses = np.array([(t.x, t.y, t.yaw) for t in things])
     count = len(things)
-    return replace(scene, things=things, poses=poses, reach=np.full(count, mesh.radius_m), heights=np.full(count, 2.0))
+    return replace(scene, things=things, poses=poses, reach=np.full(count, mesh.radius_m), prominence=np.full(count, 2.0))
 
 
 def front():
