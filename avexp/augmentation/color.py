@@ -29,8 +29,8 @@ class Color(Colour):
     def __init__(
         self,
         probability: float = 0.8,
-        brightness_max: float = 0.25,
-        contrast_max: float = 0.25,
+        brightness_max: float = 0.2,
+        contrast_max: float = 0.2,
         saturation_max: float = 0.3,
         hue_max_deg: float = 10.0,
     ) -> None:

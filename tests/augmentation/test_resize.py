@@ -42,7 +42,7 @@ def test_a_pixel_goes_where_the_matrix_says(width, height, net_width):
     assert torch.allclose(out[0, 1, edge:-edge, 0], lines[edge:-edge], atol=2e-2)
 
 
-@pytest.mark.parametrize("size", [(640, 360), (1640, 590), (1241, 376), (480, 270), (160, 90)])
+@pytest.mark.parametrize("size", [(640, 360), (1241, 376), (160, 90)])
 def test_the_exported_graph_resizes_alike(size, tmp_path):
     onnx = pytest.importorskip("onnx")
     onnxruntime = pytest.importorskip("onnxruntime")
