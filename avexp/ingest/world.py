@@ -16,7 +16,7 @@ from avexp.world.drive import Drive, drive
 from avexp.world.look import Textures
 from avexp.world.rarity import DriveSpec, Rarity
 
-GENERATION = 6
+GENERATION = 7
 """Raised whenever the same options give other frames, so that stored sessions are not taken for new ones."""
 
 

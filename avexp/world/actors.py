@@ -98,8 +98,10 @@ def make_cast(
             d, direction = layout.lanes[int(start.lane[i])]
             shape = (vehicle.mesh,), vehicle.size_m, vehicle.category
             movers.append(Mover(*shape, d, direction, places[i], rng.uniform(0, 6.3), f"v{i}"))
-    movers += _cyclists(rng, course, textures, crowding, ego_s)
-    walkers = _walkers(rng, course, textures, crowding, ego_s, movers) if layout.kind is Road.urban else ()
+    walkers: tuple[Walker, ...] = ()
+    if layout.kind is Road.urban:
+        movers += _cyclists(rng, course, textures, crowding, ego_s)
+        walkers = _walkers(rng, course, textures, crowding, ego_s, movers)
     places = np.array([m.s_m for m in movers]).reshape(-1, len(ego_s)).T.copy()
     facts = np.array([(m.d_m, m.direction, m.wander) for m in movers]).reshape(-1, 3)
     walks = np.array([(*w.start, *w.velocity, w.since_s, w.during_s) for w in walkers]).reshape(-1, 6)

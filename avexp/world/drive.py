@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -135,7 +136,9 @@ class Drive:
         """One frame by number."""
         t_s = number / self.spec.rate_hz
         scene = self.state_at(t_s)
-        renderings = {s.name: render(scene, Camera.from_sensor(s)) for s in self.session_sensors()}
+        spec = self.spec
+        cameras = _cameras(spec.cameras, spec.width_px, spec.height_px, self.pitch_rad, self.height_m)
+        renderings = {camera.name: render(scene, camera) for camera in cameras}
         images = {name: rendering.image for name, rendering in renderings.items()}
         return WorldFrame(int(from_seconds(t_s)), images, annotate(scene, renderings), self.ego_state(scene))
 
@@ -170,6 +173,11 @@ class Drive:
         pitch = float(sway - 0.003 * np.clip(acceleration, -4, 3))
         pose = (float(x[0]), float(y[0]), float(heading[0]), float(s[2]), float(d[0]))
         return EgoPose(*pose, speed, speed * curvature, acceleration, pitch), curvature
+
+
+@lru_cache(maxsize=32)
+def _cameras(count: int, width_px: int, height_px: int, pitch_rad: float, height_m: float) -> list[Camera]:
+    return [Camera.from_sensor(sensor) for sensor in rig(count, width_px, height_px, pitch_rad, height_m, 1.0)]
 
 
 def drive(spec: DriveSpec, seed: int) -> Drive:

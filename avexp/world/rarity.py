@@ -24,7 +24,7 @@ class DriveSpec:
         cameras: how many, 1 to 5.
         traffic: vehicles per kilometre and lane.
         trucks: share of trucks among them.
-        pedestrians, cyclists: per kilometre.
+        pedestrians, cyclists: per kilometre of urban road.
         parked: share of parking places taken.
     """
 
@@ -94,7 +94,7 @@ class Rarity:
             traffic=10.0 + 26.0 * float(draw[1]),
             trucks=self.trucks * (0.5 if road is Road.urban else 1.4) * float(0.5 + draw[2]),
             pedestrians=(40.0 + 140.0 * float(draw[3])) if people else 0.0,
-            cyclists=(8.0 + 30.0 * float(draw[4]) if road is Road.urban else 1.5) if draw[5] < self.cyclists else 0.0,
+            cyclists=(8.0 + 30.0 * float(draw[4])) if draw[5] < self.cyclists else 0.0,
             parked=0.4 + 0.55 * float(draw[5]),
         )  # fmt: skip
 

@@ -45,7 +45,9 @@ def with_boxes(scene, places, category="car"):
     ]
     poses = np.array([(t.x, t.y, t.yaw) for t in things])
     count = len(things)
-    return replace(scene, things=things, poses=poses, reach=np.full(count, mesh.radius_m), prominence=np.full(count, 2.0))
+    return replace(
+        scene, things=things, poses=poses, reach=np.full(count, mesh.radius_m), prominence=np.full(count, 2.0)
+    )
 
 
 def front():
