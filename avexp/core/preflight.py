@@ -12,6 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from avexp.core.config import SCHEMAS, Stage
 from avexp.core.errors import ConfigError, did_you_mean
+from avexp.core.hardware import faults as hardware_faults
 from avexp.core.signatures import Parameter, UnknownTargetError, signature_of
 
 HYDRA_KEYS = ("_target_", "_partial_", "_convert_", "_recursive_", "_args_")
@@ -31,7 +32,10 @@ def preflight(config: DictConfig, stage: str) -> list[str]:
     faults = list(_gaps(config, ""))
     if not faults:
         # the rest reads values, so all of them must lead somewhere
-        faults += [*_targets(config, ""), *_files(config, ""), *_typed(config, stage)[1]]
+        found, wrong = _typed(config, stage)
+        faults += [*_targets(config, ""), *_files(config, ""), *wrong]
+        if found is not None:
+            faults += hardware_faults(found.hardware, stage)
     return list(dict.fromkeys(faults))
 
 

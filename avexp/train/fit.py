@@ -15,8 +15,9 @@ from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.callbacks import EarlyStopping, EMAWeightAveraging
 
 from avexp.core.config import TrainConfig
-from avexp.core.errors import AvexpError, DataError
+from avexp.core.errors import AvexpError, ConfigError, DataError
 from avexp.core.files import digest_file, write_text
+from avexp.core.hardware import device_faults
 from avexp.core.instantiate import build
 from avexp.core.lock import add_to_lock
 from avexp.core.progress import console
@@ -66,6 +67,8 @@ def fit(config: TrainConfig, run: RunFolder) -> float:
 
 
 def _fit_rank(config: TrainConfig, run: RunFolder, dataset: Any) -> float:
+    if wrong := device_faults(config.hardware, torch.cuda.device_count(), torch.cuda.get_arch_list()):
+        raise ConfigError(wrong)
     rank = launch.this_rank()
     torch.set_num_threads(launch.threads_per_rank(config))
     quarantine = Quarantine(config.loader.most_bad_share, on_bad=lambda fault: _note_bad(run, fault))
