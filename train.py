@@ -1,5 +1,6 @@
 """Train a network: ``python train.py +experiment=quickstart``. Any value can be changed, ``optimizer.lr=3e-4``; ``--help``
-lists the groups; ``-m seed=1,2`` sweeps; ``resume=<run>`` goes on; ``+replay=<run>`` starts again from a saved config."""
+lists the groups; ``-m seed=1,2`` sweeps; ``resume=<run>`` goes on; ``+replay=<run>`` starts again from a saved config.
+"""
 
 from avexp.core.stage import Entry, main
 

@@ -1,0 +1,149 @@
+"""Post-training int8 by explicit Q/DQ, in the one form that TensorRT 8.5 to 11, onnxruntime and OpenVINO all take.
+
+Symmetric, zero point 0; weights per channel, kept float with their own Q and DQ; biases float. Preprocessing and decoding,
+which hold no convolution, stay float.
+"""
+
+import logging
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import numpy_helper
+
+from avexp.core.errors import ExportError
+from avexp.export.onnx_form import load, save, strip
+
+HEAVY = ("Conv", "Gemm", "MatMul", "ConvTranspose")
+METHODS = ("minmax", "percentile", "entropy")
+Frames = npt.NDArray[np.uint8]
+
+
+def quantise(
+    source: Path, target: Path, frames: Iterable[Frames], method: str = "minmax", float_nodes: Iterable[str] = ()
+) -> list[str]:
+    """Calibrate and write the Q/DQ graph.
+
+    Args:
+        source: float graph.
+        target: where to.
+        frames: uint8 [1, H, W, 3] each: the calibration set.
+        method: one of METHODS.
+        float_nodes: more nodes that stay float.
+
+    Returns:
+        Names of activations whose range was zero over the calibration set.
+
+    Raises:
+        ExportError: unknown method, no frames, or a graph whose form is not the one promised.
+    """
+    if method not in METHODS:
+        raise ExportError(f"calibration_method={method}", "no such method", f"known: {', '.join(METHODS)}")
+    from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    reader = _Reader(load(source).graph.input[0].name, iter(frames))
+    methods = {"minmax": "MinMax", "percentile": "Percentile", "entropy": "Entropy"}
+    before = logging.getLogger().level
+    with tempfile.TemporaryDirectory() as folder:
+        prepared, raw = Path(folder) / "prepared.onnx", Path(folder) / "raw.onnx"
+        try:
+            logging.getLogger().setLevel(logging.ERROR)
+            quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
+            excluded = light_nodes(load(prepared)) | set(float_nodes)
+            quantize_static(
+                str(prepared),
+                str(raw),
+                reader,
+                quant_format=QuantFormat.QDQ,
+                activation_type=QuantType.QInt8,
+                weight_type=QuantType.QInt8,
+                per_channel=True,
+                calibrate_method=getattr(CalibrationMethod, methods[method]),
+                nodes_to_exclude=sorted(excluded),
+                extra_options={
+                    "ActivationSymmetric": True,
+                    "WeightSymmetric": True,
+                    "AddQDQPairToWeight": True,
+                    "QuantizeBias": False,
+                },
+            )
+        finally:
+            logging.getLogger().setLevel(before)
+        if reader.count == 0:
+            raise ExportError("calibration", "no frames in the calibration slice", "choose another calibration_slice")
+        model = strip(load(raw))
+    save(model, target)
+    faults = form_faults(model)
+    if faults:
+        raise ExportError(str(target), f"is not in the promised form: {faults[0]}", "report it with the graph")
+    return zero_ranges(model)
+
+
+class _Reader:
+    """Hands calibration frames to onnxruntime."""
+
+    def __init__(self, name: str, frames: Iterator[Frames]) -> None:
+        self.name, self.frames, self.count = name, frames, 0
+
+    def get_next(self) -> dict[str, Frames] | None:
+        frame = next(self.frames, None)
+        self.count += frame is not None
+        return None if frame is None else {self.name: frame}
+
+    def __len__(self) -> int:
+        return 1 << 30
+
+    def set_range(self, start_index: int, end_index: int) -> None:
+        """Part of onnxruntime's interface; frames come in one go."""
+
+
+def light_nodes(model: Any) -> set[str]:
+    """Nodes from which no convolution or matrix product is reached, and those before the first: decode and preprocessing."""
+    nodes = list(model.graph.node)
+    producer = {output: node for node in nodes for output in node.output}
+    leads: set[str] = set()
+    stack = [node for node in nodes if node.op_type in HEAVY]
+    while stack:
+        node = stack.pop()
+        if node.name in leads:
+            continue
+        leads.add(node.name)
+        stack += [producer[name] for name in node.input if name in producer]
+    behind: set[str] = set()
+    for node in nodes:  # in topological order
+        if node.op_type in HEAVY or any(name in producer and producer[name].name in behind for name in node.input):
+            behind.add(node.name)
+    return {node.name for node in nodes if node.name not in leads or node.name not in behind}
+
+
+def form_faults(model: Any) -> list[str]:
+    """What TensorRT would not take: other zero points than int8 0, a quantised bias, integer weights."""
+    weights = {item.name: item for item in model.graph.initializer}
+    faults = []
+    for node in model.graph.node:
+        if node.op_type in ("QuantizeLinear", "DequantizeLinear") and len(node.input) > 2 and node.input[2]:
+            zero = numpy_helper.to_array(weights[node.input[2]])
+            if zero.dtype != np.int8 or zero.any():
+                faults.append(f"{node.name}: zero point {zero.ravel()[0]} of {zero.dtype}")
+        if node.op_type == "DequantizeLinear" and node.input[0] in weights:
+            faults.append(
+                f"{node.name}: dequantises a stored {onnx.TensorProto.DataType.Name(weights[node.input[0]].data_type)}"
+            )
+    return faults
+
+
+def zero_ranges(model: Any) -> list[str]:
+    """Activations that were zero over the whole calibration set: a dead channel, or a set that does not show them."""
+    weights = {item.name: item for item in model.graph.initializer}
+    found = []
+    for node in model.graph.node:
+        if node.op_type == "QuantizeLinear" and node.input[0] not in weights and node.input[1] in weights:
+            scale = numpy_helper.to_array(weights[node.input[1]])
+            if not np.all(scale > 1e-12):
+                found.append(node.input[0])
+    return found
