@@ -12,7 +12,8 @@ from avexp.core.files import read_json
 from avexp.models.postprocess import ObjectFilter, Postprocess
 from avexp.records.batch import Batch
 from avexp.records.prediction import Prediction
-from avexp.runtime.loading import BundleError, load
+from avexp.runtime.errors import BundleError
+from avexp.runtime.loading import load
 
 Image = npt.NDArray[np.uint8]
 

@@ -1,0 +1,223 @@
+"""``export.py``: a trained run -> a bundle of plans, each proven against the checkpoint on the validation split."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from avexp.core.config import ExportConfig
+from avexp.core.errors import ExportError, RunError
+from avexp.core.files import digest_file, read_json, write_json
+from avexp.core.hardware import usable_cores
+from avexp.core.lock import add_to_lock
+from avexp.core.progress import bar, console
+from avexp.core.run_folder import RunFolder, find_run
+from avexp.evaluate.judge import Judged, Predictor, judge, judge_constant, picture_keys
+from avexp.export import plans, summary
+from avexp.export.bundle import BundleWriter
+from avexp.export.graph import INPUT, export_onnx, parity
+from avexp.export.onnx_form import load, save, strip
+from avexp.export.proof import Proof, prove
+from avexp.loader.decode import decode
+from avexp.records.dataset import Dataset
+from avexp.train.assemble import evaluation_loader, spread
+from avexp.train.predictor import NetworkPredictor, load_predictor
+from avexp.train.truth import DatasetTruth
+
+PARITY_FRAMES = 2
+
+
+def export(config: ExportConfig, run: RunFolder) -> None:
+    """Export, prove, bundle, report.
+
+    Raises:
+        RunError: no such run, or no checkpoint.
+        ExportError: a step fails; nothing half-made is left under the bundle's name.
+    """
+    torch.set_num_threads(usable_cores())
+    source = find_run(Path(config.storage.outputs), config.run)
+    checkpoint = checkpoint_of(source, config.checkpoint)
+    predictor = load_predictor(checkpoint)
+    dataset = trained_on(predictor, Path(config.storage.root))
+    image_size = dataset.manifest.image_sizes_px[0]
+    console.print(f"export {source.id}, {checkpoint.name}, for {image_size[0]}x{image_size[1]} frames", markup=False)
+    writer = BundleWriter(run.bundle)
+    try:
+        made = _make_plans(config, writer, predictor, dataset, image_size)
+        proof = _prove(config, predictor, dataset, made)
+        plans.add_verdicts(writer, made, proof)
+        plans.add_pending(writer, config, made)
+        manifest = writer.finish(**_facts(source, checkpoint, predictor, dataset, made, image_size, proof))
+    except BaseException:
+        writer.discard()
+        raise
+    summary.conclude(config, run, source, dataset, predictor, proof, manifest)
+
+
+def checkpoint_of(run: RunFolder, which: str) -> Path:
+    """best, last, or a file.
+
+    Raises:
+        RunError: there is none.
+    """
+    if which == "best" and run.best is not None:
+        return run.best
+    if which == "last" and run.step_checkpoints():
+        return run.step_checkpoints()[0]
+    if which in ("best", "last"):
+        raise RunError(str(run.path), f"has no {which} checkpoint", "finish it with train.py resume=<run>")
+    return Path(which)
+
+
+def trained_on(predictor: NetworkPredictor, root: Path) -> Dataset:
+    """The dataset version of a checkpoint.
+
+    Raises:
+        ExportError: it is there, but is another one.
+    """
+    about = predictor.about["dataset"]
+    dataset = Dataset.open(root, f"{about['name']}@{about['version']}")
+    if dataset.manifest.digest != about["digest"]:
+        raise ExportError(
+            dataset.manifest.reference, "is not the dataset that the checkpoint was trained on", "restore it"
+        )
+    return dataset
+
+
+def _make_plans(
+    config: ExportConfig,
+    writer: BundleWriter,
+    predictor: NetworkPredictor,
+    dataset: Dataset,
+    image_size: tuple[int, int],
+) -> plans.Made:
+    """Graphs and plan files; nothing judged yet."""
+    fp32 = writer.path("model.fp32.onnx")
+    with bar("export graphs") as advance:
+        advance(0, 3)
+        constants = export_onnx(predictor.network, image_size, fp32, config.batch_max)
+        save(strip(load(fp32)), fp32)
+        advance(1, 3)
+        frames = calibration_frames(dataset, config)
+        largest = parity(predictor.network, image_size, fp32, frames[:PARITY_FRAMES])
+        made = plans.make(config, writer, constants, fp32, frames)
+        made.parity = largest
+        advance(3, 3)
+    return made
+
+
+def calibration_frames(dataset: Dataset, config: ExportConfig) -> Any:
+    """uint8 [N, H, W, 3]: spread evenly over the named slice of the training split.
+
+    Raises:
+        ExportError: the slice is empty.
+    """
+    import numpy as np
+
+    rows = spread(dataset.select("train", config.calibration_slice), config.calibration_frames)
+    if len(rows) == 0:
+        raise ExportError(
+            f"calibration_slice={config.calibration_slice}", "no training frame is in it", "choose another"
+        )
+    frames = []
+    for row in rows:
+        content = dataset.read(int(row), "image")
+        if content is not None:
+            frames.append(decode(content, dataset.key(int(row)))[0])
+    return np.stack(frames)
+
+
+def _prove(config: ExportConfig, predictor: NetworkPredictor, dataset: Dataset, made: plans.Made) -> Proof:
+    """Judge checkpoint and plans on the same frames, time them, and let the gate decide."""
+    rows = dataset.select("val", config.validation_slice)
+    if config.validation_frames_max is not None:
+        rows = spread(rows, config.validation_frames_max)
+    truth = DatasetTruth(dataset, rows)
+    loaded = [made.open(plan, config.threads, predictor.postprocess) for plan in made.plans]
+    predictors: list[Predictor] = [predictor, *loaded]
+    loader = evaluation_loader(dataset, rows, config.loader)
+    judged = judge(predictors, loader, truth, picture_keys(dataset, rows, config.pictures))
+    constant: Judged = judge_constant(dataset, rows, dataset.select("train"))
+    frame = made.frames[:1]
+    return prove(
+        config,
+        predictor,
+        [(plan, one) for plan, one in zip(loaded, judged[1:], strict=True)],
+        judged[0],
+        constant,
+        frame,
+    )
+
+
+def _facts(
+    source: RunFolder,
+    checkpoint: Path,
+    predictor: NetworkPredictor,
+    dataset: Dataset,
+    made: plans.Made,
+    image_size: tuple[int, int],
+    proof: Proof,
+) -> dict[str, Any]:
+    """All of the manifest but plans and files."""
+    lock = read_json(source.lock)
+    manifest = dataset.manifest
+    return {
+        "model": {
+            "experiment": source.name,
+            "heads": list(predictor.network.heads),
+            "classes": predictor.network.classes,
+        },
+        "source": {
+            "run": source.id,
+            "checkpoint": checkpoint.name,
+            "checkpoint_sha256": digest_file(checkpoint),
+            "config_digest": lock["config_digest"],
+            "code": lock["code"],
+            "dataset": {"name": manifest.name, "version": manifest.version, "digest": manifest.digest},
+        },
+        "input": {
+            "name": INPUT,
+            "shape": ["batch", image_size[1], image_size[0], 3],
+            "dtype": "uint8",
+            "layout": "NHWC",
+            "colour": "RGB",
+            "preprocessing": "inside the graph: full decode, uniform scale to the network's width, padding below",
+        },
+        "outputs": made.constants,
+        "calibration": made.calibration,
+        "parity_max_abs": made.parity,
+        "torch_eager": proof.eager,
+    }
+
+
+def register(config: ExportConfig, run: RunFolder, source: RunFolder, manifest: dict[str, Any]) -> None:
+    """Lineage of the run, and the bundle in the model registry."""
+    from avexp.core.instantiate import build
+    from avexp.store.tracker import Tracker
+
+    add_to_lock(run, inputs={"kind": "run", "name": source.id, "path": str(source.path)})
+    entry = {"kind": "bundle", "name": source.name, "path": str(run.bundle), "digest": manifest["digest"]}
+    add_to_lock(run, outputs=entry)
+    tracker: Tracker = build(config.store, "store", root=config.storage.root, experiment=source.name)
+    tracker.start(
+        run.path, run.id, f"export/{run.id}", {"run": source.id, "checkpoint": config.checkpoint}, {"stage": "export"}
+    )
+    dataset = manifest["source"]["dataset"]
+    reference = f"{dataset['name']}@{dataset['version']}"
+    path = f"{config.storage.root}/datasets/{dataset['name']}/{dataset['version']}"
+    tracker.dataset(reference, dataset["digest"], path, {})
+    for plan in manifest["plans"]:
+        if plan["status"] == "built":
+            values = {f"{plan['id']}/{name}": value for name, value in plan["kpis"].items()}
+            values |= {f"{plan['id']}/latency_{name}": value for name, value in plan["latency"].items()}
+            tracker.log(values, 0)
+    tracker.picture(run.report)
+    tracker.output("bundle", run.bundle, manifest["digest"])
+    passed = any(plan.get("gate", {}).get("passed") for plan in manifest["plans"])
+    if passed:
+        tracker.register(source.name, "candidate", run.bundle, manifest["digest"])
+    tracker.finish("finished")
+    behind = tracker.close()
+    if behind:
+        console.print(behind, markup=False)
+    write_json(run.kpis, {plan["id"]: plan.get("kpis", {}) for plan in manifest["plans"]})

@@ -1,0 +1,162 @@
+"""The proof of a plan: KPIs against the checkpoint on the same frames, agreement, drift, latency, and the gate's verdict."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from avexp.core.config import ExportConfig
+from avexp.core.hardware import usable_cores
+from avexp.evaluate.judge import Judged
+from avexp.evaluate.plan_predictor import BundlePlan
+from avexp.export.gate import Verdict, judge_losses
+from avexp.export.graph import end_to_end
+from avexp.metrics.bootstrap import Interval, paired_bootstrap
+from avexp.metrics.kpi import HEADLINES, KpiAccumulator
+from avexp.records.prediction import Prediction
+from avexp.train.predictor import NetworkPredictor
+
+WARMUP = 10
+SCORE_MIN = 0.3
+"""Objects that are compared."""
+
+
+@dataclass
+class Proof:
+    """All that was measured.
+
+    Attributes:
+        constant: the image-blind predictor, judged.
+        checkpoint: judged.
+        plans: judged, by id.
+        losses: relative loss of headline KPIs, by plan.
+        verdicts: by plan.
+        latency: by plan.
+        agreement: by plan: how alike its predictions are to the checkpoint's.
+        eager: latency of the checkpoint in PyTorch on one thread.
+    """
+
+    constant: Judged
+    checkpoint: Judged
+    plans: dict[str, Judged] = field(default_factory=dict)
+    losses: dict[str, dict[str, Interval]] = field(default_factory=dict)
+    verdicts: dict[str, Verdict] = field(default_factory=dict)
+    latency: dict[str, dict[str, float]] = field(default_factory=dict)
+    agreement: dict[str, dict[str, float]] = field(default_factory=dict)
+    eager: dict[str, float] = field(default_factory=dict)
+
+    def of(self, plan: str) -> dict[str, Any]:
+        """What the manifest says of a plan."""
+        return {
+            "kpis": self.plans[plan].evidence.compute(),
+            "gate": self.verdicts[plan].as_dict(),
+            "latency": self.latency[plan],
+            "agreement": self.agreement[plan],
+        }
+
+
+def prove(
+    config: ExportConfig,
+    predictor: NetworkPredictor,
+    plans: list[tuple[BundlePlan, Judged]],
+    checkpoint: Judged,
+    constant: Judged,
+    frame: npt.NDArray[np.uint8],
+) -> Proof:
+    """Compare, time, decide.
+
+    Args:
+        config: of the export.
+        predictor: the checkpoint.
+        plans: each with what it did on the validation frames.
+        checkpoint: what the checkpoint did on them.
+        constant: what the constant predictor did.
+        frame: uint8 [1, H, W, 3], for timing.
+    """
+    proof = Proof(constant, checkpoint, eager=time_eager(predictor, frame, config))
+    for plan, judged in plans:
+        losses = compare(checkpoint.evidence, judged.evidence, config.resamples)
+        proof.plans[plan.name] = judged
+        proof.losses[plan.name] = losses
+        proof.verdicts[plan.name] = judge_losses(losses, config.loss_max)
+        proof.latency[plan.name] = time_plan(plan, frame, config)
+        proof.agreement[plan.name] = agreement(checkpoint.kept, judged.kept)
+    return proof
+
+
+def compare(reference: KpiAccumulator, candidate: KpiAccumulator, resamples: int) -> dict[str, Interval]:
+    """Relative loss of every headline KPI that the reference has."""
+    known = reference.compute()
+    return {
+        name: paired_bootstrap(reference, candidate, name, resamples) for name in HEADLINES.values() if name in known
+    }
+
+
+def time_plan(plan: BundlePlan, frame: npt.NDArray[np.uint8], config: ExportConfig) -> dict[str, float]:
+    """Latency of one frame, warm-up excluded."""
+    return _timed(lambda: plan.runtime.infer(frame), config.benchmark_runs, config.threads)
+
+
+def time_eager(predictor: NetworkPredictor, frame: npt.NDArray[np.uint8], config: ExportConfig) -> dict[str, float]:
+    """Latency of the checkpoint in PyTorch eager mode, on as many threads as the plans have."""
+    size = (frame.shape[2], frame.shape[1])
+    module, image = end_to_end(predictor.network, size), torch.from_numpy(frame)
+    torch.set_num_threads(config.threads)
+    try:
+        with torch.inference_mode():
+            return _timed(lambda: module(image), config.benchmark_runs, config.threads)
+    finally:
+        torch.set_num_threads(usable_cores())
+
+
+def _timed(call: Any, runs: int, threads: int) -> dict[str, float]:
+    import time
+
+    for _ in range(WARMUP):
+        call()
+    times = np.empty(runs)
+    for index in range(runs):
+        began = time.perf_counter()
+        call()
+        times[index] = (time.perf_counter() - began) * 1e3
+    average = float(times.mean())
+    quantiles = {f"p{round(100 * share)}_ms": float(np.quantile(times, share)) for share in (0.5, 0.99)}
+    return {
+        "avg_ms": average,
+        **quantiles,
+        "max_ms": float(times.max()),
+        "fps": 1000.0 / average,
+        "threads": float(threads),
+    }
+
+
+def agreement(reference: dict[str, Prediction], candidate: dict[str, Prediction]) -> dict[str, float]:
+    """How alike two predictors are on the same frames, whatever is true.
+
+    Returns:
+        ``objects``: share of the reference's objects (score >= 0.3) that have a partner of the same class at IoU >= 0.5.
+        ``drivable``: share of equal cells. ``lane_x_px`` and ``path_m``: mean distance.
+    """
+    values: dict[str, list[float]] = {}
+    for key, one in reference.items():
+        other = candidate[key]
+        if one.boxes is not None and other.boxes is not None:
+            for box, kind in zip(one.boxes[one.scores >= SCORE_MIN], one.classes[one.scores >= SCORE_MIN], strict=True):
+                rivals = other.boxes[(other.classes == kind) & (other.scores >= SCORE_MIN * 0.8)]
+                values.setdefault("objects", []).append(float(_best_iou(box, rivals) >= 0.5))
+        if one.drivable is not None and other.drivable is not None:
+            values.setdefault("drivable", []).append(float((one.drivable == other.drivable).mean()))
+        if one.path is not None and other.path is not None:
+            values.setdefault("path_m", []).append(float(np.linalg.norm(one.path - other.path, axis=1).mean()))
+    return {name: float(np.mean(found)) for name, found in values.items()}
+
+
+def _best_iou(box: npt.NDArray[np.float32], others: npt.NDArray[np.float32]) -> float:
+    if len(others) == 0:
+        return 0.0
+    low, high = np.maximum(box[:2], others[:, :2]), np.minimum(box[2:], others[:, 2:])
+    inner = np.prod(np.clip(high - low, 0, None), axis=1)
+    areas = np.prod(others[:, 2:] - others[:, :2], axis=1) + np.prod(box[2:] - box[:2])
+    return float((inner / np.maximum(areas - inner, 1e-6)).max())
