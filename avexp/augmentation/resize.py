@@ -9,6 +9,7 @@ import math
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -57,10 +58,17 @@ def scale_to_width(image: Tensor, width_px: int) -> Tensor:
         right, bottom = -width % factor, -height % factor
         if right or bottom:
             image = functional.pad(image, (0, right, 0, bottom), mode="replicate")
-        image = functional.avg_pool2d(image, factor)
+        image = _average(image, factor)
     if width % factor or width // factor != width_px:
         image = _bilinear(image, width_px / width * factor, rows, width_px)
     return image[:, :, :rows]
+
+
+def _average(image: Tensor, factor: int) -> Tensor:
+    """Mean of factor x factor cells, as a convolution: OpenVINO runs that 1.6 times as fast as its AveragePool."""
+    channels = int(image.shape[1])
+    kernel = torch.eye(channels, dtype=image.dtype, device=image.device)[:, :, None, None] / factor**2
+    return functional.conv2d(image, kernel.expand(channels, channels, factor, factor), stride=factor)
 
 
 def _bilinear(image: Tensor, scale: float, rows: int, columns: int) -> Tensor:

@@ -49,7 +49,8 @@ def export_onnx(network: Network, image_size: tuple[int, int], path: Path, batch
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")
             logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-            logging.getLogger("onnxscript").setLevel(logging.ERROR)
+            for name in ("onnxscript", "onnx_ir"):
+                logging.getLogger(name).setLevel(logging.ERROR)
             torch.onnx.export(
                 module,
                 (example,),

@@ -1,6 +1,9 @@
 """The proof of a plan: KPIs against the checkpoint on the same frames, agreement, drift, latency, and the gate's verdict."""
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,6 +22,8 @@ from avexp.records.prediction import Prediction
 from avexp.train.predictor import NetworkPredictor
 
 WARMUP = 10
+ROUNDS = 5
+EAGER = "torch eager"
 SCORE_MIN = 0.3
 """Objects that are compared."""
 
@@ -75,13 +80,13 @@ def prove(
         constant: what the constant predictor did.
         frame: uint8 [1, H, W, 3], for timing.
     """
-    proof = Proof(constant, checkpoint, eager=time_eager(predictor, frame, config))
+    latency = time_together(predictor, [plan for plan, _ in plans], frame, config)
+    proof = Proof(constant, checkpoint, eager=latency.pop(EAGER), latency=latency)
     for plan, judged in plans:
         losses = compare(checkpoint.evidence, judged.evidence, config.resamples)
         proof.plans[plan.name] = judged
         proof.losses[plan.name] = losses
         proof.verdicts[plan.name] = judge_losses(losses, config.loss_max)
-        proof.latency[plan.name] = time_plan(plan, frame, config)
         proof.agreement[plan.name] = agreement(checkpoint.kept, judged.kept)
     return proof
 
@@ -94,42 +99,44 @@ def compare(reference: KpiAccumulator, candidate: KpiAccumulator, resamples: int
     }
 
 
-def time_plan(plan: BundlePlan, frame: npt.NDArray[np.uint8], config: ExportConfig) -> dict[str, float]:
-    """Latency of one frame, warm-up excluded."""
-    return _timed(lambda: plan.runtime.infer(frame), config.benchmark_runs, config.threads)
+def time_together(
+    predictor: NetworkPredictor, plans: list[BundlePlan], frame: npt.NDArray[np.uint8], config: ExportConfig
+) -> dict[str, dict[str, float]]:
+    """Latency of one frame, of PyTorch eager and each plan, on the same number of threads.
 
-
-def time_eager(predictor: NetworkPredictor, frame: npt.NDArray[np.uint8], config: ExportConfig) -> dict[str, float]:
-    """Latency of the checkpoint in PyTorch eager mode, on as many threads as the plans have."""
-    size = (frame.shape[2], frame.shape[1])
-    module, image = end_to_end(predictor.network, size), torch.from_numpy(frame)
+    They take turns: what else the machine does then falls on all of them alike.
+    """
+    module, image = end_to_end(predictor.network, (frame.shape[2], frame.shape[1])), torch.from_numpy(frame)
+    calls: dict[str, Callable[[], object]] = {EAGER: lambda: module(image)}
+    calls |= {plan.name: partial(plan.runtime.infer, frame) for plan in plans}
+    times: dict[str, list[float]] = {name: [] for name in calls}
     torch.set_num_threads(config.threads)
     try:
         with torch.inference_mode():
-            return _timed(lambda: module(image), config.benchmark_runs, config.threads)
+            for _ in range(ROUNDS):
+                for name, call in calls.items():
+                    times[name] += _timed(call, -(-config.benchmark_runs // ROUNDS))
     finally:
         torch.set_num_threads(usable_cores())
+    return {name: _figures(found, config.threads) for name, found in times.items()}
 
 
-def _timed(call: Any, runs: int, threads: int) -> dict[str, float]:
-    import time
-
+def _timed(call: Callable[[], object], runs: int) -> list[float]:
+    """Milliseconds of each run, after a warm-up."""
     for _ in range(WARMUP):
         call()
-    times = np.empty(runs)
-    for index in range(runs):
+    times = []
+    for _ in range(runs):
         began = time.perf_counter()
         call()
-        times[index] = (time.perf_counter() - began) * 1e3
-    average = float(times.mean())
+        times.append((time.perf_counter() - began) * 1e3)
+    return times
+
+
+def _figures(times: list[float], threads: int) -> dict[str, float]:
+    average = float(np.mean(times))
     quantiles = {f"p{round(100 * share)}_ms": float(np.quantile(times, share)) for share in (0.5, 0.99)}
-    return {
-        "avg_ms": average,
-        **quantiles,
-        "max_ms": float(times.max()),
-        "fps": 1000.0 / average,
-        "threads": float(threads),
-    }
+    return {"avg_ms": average, **quantiles, "max_ms": max(times), "fps": 1000.0 / average, "threads": float(threads)}
 
 
 def agreement(reference: dict[str, Prediction], candidate: dict[str, Prediction]) -> dict[str, float]:

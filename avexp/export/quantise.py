@@ -107,7 +107,8 @@ def light_nodes(model: Any) -> set[str]:
     nodes = list(model.graph.node)
     producer = {output: node for node in nodes for output in node.output}
     leads: set[str] = set()
-    stack = [node for node in nodes if node.op_type in HEAVY]
+    heavy = {node.name for node in nodes if node.op_type in HEAVY and not _averages(node, model)}
+    stack = [node for node in nodes if node.name in heavy]
     while stack:
         node = stack.pop()
         if node.name in leads:
@@ -116,9 +117,23 @@ def light_nodes(model: Any) -> set[str]:
         stack += [producer[name] for name in node.input if name in producer]
     behind: set[str] = set()
     for node in nodes:  # in topological order
-        if node.op_type in HEAVY or any(name in producer and producer[name].name in behind for name in node.input):
+        if node.name in heavy or any(name in producer and producer[name].name in behind for name in node.input):
             behind.add(node.name)
     return {node.name for node in nodes if node.name not in leads or node.name not in behind}
+
+
+def _averages(node: Any, model: Any) -> bool:
+    """Whether a convolution is the preprocessing's averaging of pixels: its kernel mixes no channels and is constant."""
+    weight = next(
+        (item for item in model.graph.initializer if len(node.input) > 1 and item.name == node.input[1]), None
+    )
+    if weight is None:
+        return False
+    kernel = numpy_helper.to_array(weight)
+    if kernel.ndim != 4 or kernel.shape[0] != kernel.shape[1]:
+        return False
+    flat = np.eye(kernel.shape[0])[:, :, None, None] * kernel[0, 0, 0, 0]
+    return bool(np.array_equal(kernel, np.broadcast_to(flat.astype(kernel.dtype), kernel.shape)))
 
 
 def form_faults(model: Any) -> list[str]:
