@@ -152,6 +152,7 @@ class PredictConfig(Stage):
     score_min: float = 0.3
     frames_max: int | None = None
     warmup: int = 5  # frames not timed
+    allow_refused: bool = False  # also a plan that its gate refused
 
     def __post_init__(self) -> None:
         _ranges(self, score_min=(0.0, 1.0), threads=(1, 1024), warmup=(0, 1e6))

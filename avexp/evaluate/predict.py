@@ -35,7 +35,13 @@ def run_predict(config: PredictConfig, run: RunFolder) -> None:
         DataError: the input is nothing that can be predicted on, or holds no readable frame.
         ExportError: the bundle is damaged, or none of its plans runs here.
     """
-    plan = open_bundle(Path(config.bundle), config.plan, config.threads, score_min=config.score_min)
+    plan = open_bundle(
+        Path(config.bundle),
+        config.plan,
+        config.threads,
+        score_min=config.score_min,
+        allow_refused=config.allow_refused,
+    )
     stream = open_input(Path(config.input))
     console.print(f"plan {plan.name}: {plan.reason}", markup=False)
     latencies, skipped = _predict_all(config, run, plan, stream)
