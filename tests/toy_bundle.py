@@ -56,13 +56,25 @@ def toy_bundle(folder, **changes):
     onnx.save(toy_graph(), str(folder / "plans" / "toy.onnx"))
     file = folder / "plans" / "toy.onnx"
     entry = {"file": "plans/toy.onnx", "sha256": digest_file(file), "bytes": file.stat().st_size}
-    common = {"batch": {"min": 1, "opt": 1, "max": 4}, "status": "built", "gate": {"passed": True}, "requires": {}, **entry}
+    common = {
+        "batch": {"min": 1, "opt": 1, "max": 4},
+        "status": "built",
+        "gate": {"passed": True},
+        "requires": {},
+        **entry,
+    }
     manifest = {
         "format": 1,
         "input": {"name": "image", "shape": ["batch", HEIGHT, WIDTH, 3], "dtype": "uint8"},
         "outputs": {"path_arc_m": [5.0, 10.0]},
         "plans": [
-            {"id": "trt", "backend": "tensorrt", "precision": "fp16", "batch": {"min": 1, "opt": 1, "max": 4}, "status": "pending_target"},
+            {
+                "id": "trt",
+                "backend": "tensorrt",
+                "precision": "fp16",
+                "batch": {"min": 1, "opt": 1, "max": 4},
+                "status": "pending_target",
+            },
             {"id": "bad", "backend": "onnxruntime", "precision": "int8", **common, "gate": {"passed": False}},
             {"id": "ort", "backend": "onnxruntime", "precision": "fp32", **common},
             {"id": "ov", "backend": "openvino", "precision": "fp32", **common},

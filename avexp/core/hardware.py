@@ -73,7 +73,11 @@ class Hardware:
     sources: list[str] = field(default_factory=list)  # where the facts are from
 
     def __post_init__(self) -> None:
-        faults = [f"hardware.{name} must be at least 1, is {getattr(self, name)}" for name in ("devices", "nodes") if getattr(self, name) < 1]
+        faults = [
+            f"hardware.{name} must be at least 1, is {getattr(self, name)}"
+            for name in ("devices", "nodes")
+            if getattr(self, name) < 1
+        ]
         if faults:
             from avexp.core.errors import ConfigError
 
@@ -90,7 +94,9 @@ def faults(hardware: Hardware, purpose: str) -> list[str]:
     found: list[str] = []
     if purpose == "train":
         if hardware.role is Role.target:
-            found.append(f"hardware={hardware.name}: is a target that plans are built for, it does not train; choose cpu or a dgx")
+            found.append(
+                f"hardware={hardware.name}: is a target that plans are built for, it does not train; choose cpu or a dgx"
+            )
         found += _precision_faults(hardware)
         found += _torch_faults(hardware)
     return found
@@ -101,7 +107,9 @@ def _precision_faults(hardware: Hardware) -> list[str]:
     if hardware.accelerator is Accelerator.cpu and chosen is Precision.fp16:
         return [f"hardware.precision: fp16 needs a GPU, {name} is a CPU; use bf16, fp32 or auto"]
     if chosen is Precision.bf16 and hardware.sm is not None and hardware.sm < 80:
-        return [f"hardware.precision: bf16 needs compute capability 8.0, {hardware.gpu_name} has {hardware.sm / 10:.1f}; use fp16"]
+        return [
+            f"hardware.precision: bf16 needs compute capability 8.0, {hardware.gpu_name} has {hardware.sm / 10:.1f}; use fp16"
+        ]
     if chosen is Precision.fp16 and hardware.sm is not None and hardware.sm < 70:
         return [f"hardware.precision: {hardware.gpu_name} has no fp16 tensor cores; use fp32"]
     return []
@@ -143,9 +151,12 @@ def device_faults(hardware: Hardware, gpus: int, arch_list: list[str]) -> list[s
         return []
     found = []
     if gpus < hardware.devices:
-        found.append(f"hardware={hardware.name}: wants {hardware.devices} GPUs a node, torch sees {gpus}; set hardware.devices={max(1, gpus)}")
+        wanted = f"wants {hardware.devices} GPUs a node, torch sees {gpus}"
+        found.append(f"hardware={hardware.name}: {wanted}; set hardware.devices={max(1, gpus)}")
     if hardware.sm is not None and arch_list and f"sm_{hardware.sm}" not in arch_list:
-        found.append(f"hardware={hardware.name}: this torch was built for {', '.join(arch_list)}, the card is sm_{hardware.sm}")
+        found.append(
+            f"hardware={hardware.name}: this torch was built for {', '.join(arch_list)}, the card is sm_{hardware.sm}"
+        )
     return found
 
 

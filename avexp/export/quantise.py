@@ -19,7 +19,9 @@ from avexp.core.errors import ExportError
 from avexp.export.onnx_form import load, save, strip
 
 HEAVY = ("Conv", "Gemm", "MatMul", "ConvTranspose")
-METHODS = ("minmax", "percentile", "entropy")
+METHODS = {"minmax": "MinMax", "percentile": "Percentile", "entropy": "Entropy"}
+"""Calibration methods, and onnxruntime's names for them."""
+FORM = {"ActivationSymmetric": True, "WeightSymmetric": True, "AddQDQPairToWeight": True, "QuantizeBias": False}
 Frames = npt.NDArray[np.uint8]
 
 
@@ -43,45 +45,43 @@ def quantise(
     """
     if method not in METHODS:
         raise ExportError(f"calibration_method={method}", "no such method", f"known: {', '.join(METHODS)}")
-    from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
-    from onnxruntime.quantization.shape_inference import quant_pre_process
-
     reader = _Reader(load(source).graph.input[0].name, iter(frames))
-    methods = {"minmax": "MinMax", "percentile": "Percentile", "entropy": "Entropy"}
-    before = logging.getLogger().level
     with tempfile.TemporaryDirectory() as folder:
-        prepared, raw = Path(folder) / "prepared.onnx", Path(folder) / "raw.onnx"
-        try:
-            logging.getLogger().setLevel(logging.ERROR)
-            quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
-            excluded = light_nodes(load(prepared)) | set(float_nodes)
-            quantize_static(
-                str(prepared),
-                str(raw),
-                reader,
-                quant_format=QuantFormat.QDQ,
-                activation_type=QuantType.QInt8,
-                weight_type=QuantType.QInt8,
-                per_channel=True,
-                calibrate_method=getattr(CalibrationMethod, methods[method]),
-                nodes_to_exclude=sorted(excluded),
-                extra_options={
-                    "ActivationSymmetric": True,
-                    "WeightSymmetric": True,
-                    "AddQDQPairToWeight": True,
-                    "QuantizeBias": False,
-                },
-            )
-        finally:
-            logging.getLogger().setLevel(before)
-        if reader.count == 0:
-            raise ExportError("calibration", "no frames in the calibration slice", "choose another calibration_slice")
-        model = strip(load(raw))
+        model = strip(load(_calibrated(source, Path(folder), reader, method, set(float_nodes))))
+    if reader.count == 0:
+        raise ExportError("calibration", "no frames in the calibration slice", "choose another calibration_slice")
     save(model, target)
     faults = form_faults(model)
     if faults:
         raise ExportError(str(target), f"is not in the promised form: {faults[0]}", "report it with the graph")
     return zero_ranges(model)
+
+
+def _calibrated(source: Path, folder: Path, reader: "_Reader", method: str, float_nodes: set[str]) -> Path:
+    """onnxruntime's quantiser with the options of our form; the file it wrote."""
+    from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    prepared, raw = folder / "prepared.onnx", folder / "raw.onnx"
+    before = logging.getLogger().level
+    try:
+        logging.getLogger().setLevel(logging.ERROR)
+        quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
+        quantize_static(
+            str(prepared),
+            str(raw),
+            reader,
+            quant_format=QuantFormat.QDQ,
+            activation_type=QuantType.QInt8,
+            weight_type=QuantType.QInt8,
+            per_channel=True,
+            calibrate_method=getattr(CalibrationMethod, METHODS[method]),
+            nodes_to_exclude=sorted(light_nodes(load(prepared)) | float_nodes),
+            extra_options=FORM,
+        )
+    finally:
+        logging.getLogger().setLevel(before)
+    return raw
 
 
 class _Reader:

@@ -1,4 +1,4 @@
-"""Backbones of Hugging Face transformers, by architecture or with pretrained weights: an extra, pip install avexp[transformers]."""
+"""Backbones of Hugging Face transformers, by architecture or with pretrained weights: pip install avexp[transformers]."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -43,29 +43,26 @@ def make_sign(rng: np.random.Generator) -> tuple[Mesh, Mesh, tuple[float, float,
         _plate(b, centre, radius, 8, (30.0, 80.0, 180.0), 1.0)
         b.rectangle("x", -0.03, (-0.06, base + radius * 0.5), (0.06, base + radius * 1.5), white, -1, Code.reflector)
     else:
-        high, wide = rng.uniform(0.5, 0.8), rng.uniform(0.9, 1.4)
-        colour = (20.0, 90.0, 60.0) if rng.random() < 0.5 else (30.0, 70.0, 160.0)
-        b.rectangle("x", 0.0, (-wide / 2, base), (wide / 2, base + high), white, -1, Code.reflector)
-        b.rectangle(
-            "x",
-            -0.01,
-            (-wide / 2 + 0.05, base + 0.05),
-            (wide / 2 - 0.05, base + high - 0.05),
-            colour,
-            -1,
-            Code.reflector,
-        )
-        for row in range(2):
-            z = base + high * (0.25 + 0.35 * row)
-            b.rectangle(
-                "x", -0.02, (-wide * 0.4, z), (wide * rng.uniform(0.05, 0.4), z + 0.1), white, -1, Code.reflector
-            )
-        radius = wide / 2
+        radius = _board(b, rng, base, white)
     plate = b.build()
     pole = MeshBuilder()
     pole.stick((0.04, 0.0, 0.0), (0.04, 0.0, base + radius * 0.4), 0.04, STEEL)
     top = float(plate.vertices[:, 2].max())
     return plate, pole.build(), (0.06, 2 * radius, top - float(plate.vertices[:, 2].min()))
+
+
+def _board(b: MeshBuilder, rng: np.random.Generator, base: float, white: Colour) -> float:
+    """A direction board with two lines of writing; half its width [m]."""
+    high, wide = rng.uniform(0.5, 0.8), rng.uniform(0.9, 1.4)
+    colour = (20.0, 90.0, 60.0) if rng.random() < 0.5 else (30.0, 70.0, 160.0)
+    b.rectangle("x", 0.0, (-wide / 2, base), (wide / 2, base + high), white, -1, Code.reflector)
+    low, top = (-wide / 2 + 0.05, base + 0.05), (wide / 2 - 0.05, base + high - 0.05)
+    b.rectangle("x", -0.01, low, top, colour, -1, Code.reflector)
+    for row in range(2):
+        z = base + high * (0.25 + 0.35 * row)
+        end = (wide * rng.uniform(0.05, 0.4), z + 0.1)
+        b.rectangle("x", -0.02, (-wide * 0.4, z), end, white, -1, Code.reflector)
+    return float(wide / 2)
 
 
 def make_sign_back(radius: float, base: float) -> Mesh:

@@ -23,7 +23,11 @@ def test_the_same_content_is_the_same_version(store):
     one = create_version(root, "roads", sessions, ByTime(0.25))
     again = create_version(root, "roads", sessions, ByTime(0.25))
     other = create_version(root, "roads", sessions, ByTime(0.5))
-    assert (one.manifest.reference, again.manifest.reference, other.manifest.reference) == ("roads@1", "roads@1", "roads@2")
+    assert (one.manifest.reference, again.manifest.reference, other.manifest.reference) == (
+        "roads@1",
+        "roads@1",
+        "roads@2",
+    )
     assert one.manifest.digest != other.manifest.digest
 
 
@@ -38,7 +42,8 @@ def test_versions_are_found_by_number_latest_and_digest(store):
 
 
 @pytest.mark.parametrize(
-    ("reference", "text"), [("rods", "did you mean roads"), ("roads@9", "versions: 1"), ("0123456789ab", "not found under")]
+    ("reference", "text"),
+    [("rods", "did you mean roads"), ("roads@9", "versions: 1"), ("0123456789ab", "not found under")],
 )
 def test_a_wrong_reference_tells_the_right_ones(store, reference, text):
     root, sessions = store

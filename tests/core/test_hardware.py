@@ -10,7 +10,9 @@ CONF = Path(__file__).resolve().parents[2] / "conf" / "hardware"
 
 
 def profile(name, **changes):
-    merged = OmegaConf.merge(OmegaConf.structured(Hardware), yaml.safe_load((CONF / f"{name}.yaml").read_text()), changes)
+    merged = OmegaConf.merge(
+        OmegaConf.structured(Hardware), yaml.safe_load((CONF / f"{name}.yaml").read_text()), changes
+    )
     return OmegaConf.to_object(merged)
 
 
@@ -46,7 +48,10 @@ def test_too_few_gpus():
 
 
 def test_auto_precision_says_why():
-    assert auto_precision(profile("cpu"), {"avx512_bf16"}) == (Precision.bf16, "this CPU multiplies bf16 natively: avx512_bf16")
+    assert auto_precision(profile("cpu"), {"avx512_bf16"}) == (
+        Precision.bf16,
+        "this CPU multiplies bf16 natively: avx512_bf16",
+    )
     assert auto_precision(profile("cpu"), set())[0] is Precision.fp32
     assert auto_precision(profile("dgx_h200"))[0] is Precision.bf16
     assert auto_precision(profile("dgx1_v100"))[0] is Precision.fp16

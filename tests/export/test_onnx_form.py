@@ -105,7 +105,9 @@ def test_a_dead_activation_is_named(tmp_path):
     assert dead == zero_ranges(load(tmp_path / "int8.onnx"))
 
 
-@pytest.mark.parametrize(("method", "frames", "text"), [("magic", FRAMES, "known: minmax"), ("minmax", [], "no frames")])
+@pytest.mark.parametrize(
+    ("method", "frames", "text"), [("magic", FRAMES, "known: minmax"), ("minmax", [], "no frames")]
+)
 def test_bad_calibration_is_one_line(tmp_path, method, frames, text):
     onnx.save(toy_graph(), str(tmp_path / "fp32.onnx"))
     with pytest.raises((ExportError, ValueError), match=f"{text}|No data"):

@@ -36,15 +36,22 @@ def test_the_trtexec_line_is_the_recorded_one():
     assert trtexec_flags(xavier(), 11) == XAVIER[:-2], "11 is strongly typed"
 
 
-@pytest.mark.parametrize(("version", "code", "word"), [("v8502", 0, "--int8"), ("v100300", 1, "does not serve xavier"), ("", 1, "no version")])
+@pytest.mark.parametrize(
+    ("version", "code", "word"),
+    [("v8502", 0, "--int8"), ("v100300", 1, "does not serve xavier"), ("", 1, "no version")],
+)
 def test_the_build_script_asks_trtexec_for_its_version(tmp_path, version, code, word):
     (tmp_path / "build.sh").write_text(build_script(xavier()))
     fake = tmp_path / "bin" / "trtexec"
     fake.parent.mkdir()
-    fake.write_text(f'#!/bin/sh\n[ "$1" = --help ] && echo "&&&& RUNNING TensorRT.trtexec [TensorRT {version}]" && exit 0\necho "$@"\n')
+    fake.write_text(
+        f'#!/bin/sh\n[ "$1" = --help ] && echo "&&&& RUNNING TensorRT.trtexec [TensorRT {version}]" && exit 0\necho "$@"\n'
+    )
     fake.chmod(0o755)
     environment = {**os.environ, "PATH": f"{fake.parent}:{os.environ['PATH']}"}
-    done = subprocess.run(["sh", str(tmp_path / "build.sh")], capture_output=True, text=True, env=environment, timeout=20, check=False)
+    done = subprocess.run(
+        ["sh", str(tmp_path / "build.sh")], capture_output=True, text=True, env=environment, timeout=20, check=False
+    )
     assert done.returncode == code, done.stdout + done.stderr
     assert word in done.stdout
 

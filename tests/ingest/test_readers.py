@@ -20,7 +20,9 @@ from avexp.records.shard import read_index
 def frames_of(reader):
     (ref,) = reader.list()
     items = list(reader.read(ref))
-    return [item for item in items if not isinstance(item, Skipped)], [item for item in items if isinstance(item, Skipped)]
+    return [item for item in items if not isinstance(item, Skipped)], [
+        item for item in items if isinstance(item, Skipped)
+    ]
 
 
 def jpeg(width=64, height=48, level=100):

@@ -117,7 +117,13 @@ def test_frames_without_labels_add_no_loss(two_objects):
 @pytest.mark.parametrize("count", [0, 1])
 def test_no_objects_at_all_is_sound(count):
     head = Objects(SHARED)
-    batch = labels(2, boxes=torch.full((2, count, 4), NAN), classes=torch.full((2, count), -1), distances=torch.full((2, count), NAN), states=torch.full((2, count), -1))
+    batch = labels(
+        2,
+        boxes=torch.full((2, count, 4), NAN),
+        classes=torch.full((2, count), -1),
+        distances=torch.full((2, count), NAN),
+        states=torch.full((2, count), -1),
+    )
     features = [torch.randn(2, 8, 64 // s, 96 // s) for s in (4, 8, 16, 32)]
     with torch.no_grad():
         terms = head.loss(head(features), head.encode(batch))
@@ -170,7 +176,14 @@ def test_crossings_by_hand():
 
 
 def test_rasterise_with_a_hole():
-    rings = torch.tensor([[[[8.0, 8.0], [40.0, 8.0], [40.0, 40.0], [8.0, 40.0]], [[16.0, 16.0], [24.0, 16.0], [24.0, 24.0], [16.0, 24.0]]]])
+    rings = torch.tensor(
+        [
+            [
+                [[8.0, 8.0], [40.0, 8.0], [40.0, 40.0], [8.0, 40.0]],
+                [[16.0, 16.0], [24.0, 16.0], [24.0, 24.0], [16.0, 24.0]],
+            ]
+        ]
+    )
     mask = rasterise(rings, 12, 12, 4)[0]
     assert int(mask.sum()) == 8 * 8 - 2 * 2
     assert mask[2, 2]

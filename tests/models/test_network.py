@@ -36,7 +36,10 @@ def test_what_the_search_ranges_over(block, norm, activation):
         (lambda: ResNet(block="wide"), "block=wide"),
         (lambda: ResNet(norm="layer"), "norm=layer"),
         (lambda: ResNet(activation="tanh"), "activation=tanh"),
-        (lambda: Network(ResNet(), partial(FPN), {"objects": Objects}, 100, 96), "no multiple of the coarsest stride 32"),
+        (
+            lambda: Network(ResNet(), partial(FPN), {"objects": Objects}, 100, 96),
+            "no multiple of the coarsest stride 32",
+        ),
         (lambda: Network(ResNet(), partial(FPN), {}, 64, 96), "at least one head"),
     ],
 )
@@ -49,14 +52,19 @@ def test_the_transformers_backbone_fits_the_same_neck():
     pytest.importorskip("transformers")
     from avexp.models.transformers_backbone import TransformersBackbone
 
-    backbone = TransformersBackbone("resnet", {"embedding_size": 8, "hidden_sizes": [8, 8, 16, 16], "depths": [1, 1, 1, 1], "layer_type": "basic"})
+    backbone = TransformersBackbone(
+        "resnet", {"embedding_size": 8, "hidden_sizes": [8, 8, 16, 16], "depths": [1, 1, 1, 1], "layer_type": "basic"}
+    )
     net = Network(backbone, partial(FPN, width=8), {"objects": Objects}, 64, 96, ["car"])
     assert backbone.strides == [4, 8, 16, 32]
     assert net(torch.rand(1, 3, 64, 96))["objects"]["heat"].shape == (1, 1, 16, 24)
 
 
 def test_losses_divide_by_counts_summed_over_ranks():
-    terms = {"a": {"x": Term(torch.tensor(6.0), torch.tensor(2.0), 0.5)}, "b": {"y": Term(torch.tensor(4.0), torch.tensor(1.0))}}
+    terms = {
+        "a": {"x": Term(torch.tensor(6.0), torch.tensor(2.0), 0.5)},
+        "b": {"y": Term(torch.tensor(4.0), torch.tensor(1.0))},
+    }
     loss, parts = combine(terms, FixedWeights(b=2.0), lambda counts: counts)
     assert (float(parts["a"]), float(parts["b"]), float(loss)) == (1.5, 4.0, 9.5)
     loss, _ = combine(terms, FixedWeights(b=2.0), lambda counts: counts * 2)  # the other ranks have more

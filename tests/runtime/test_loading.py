@@ -86,7 +86,12 @@ def test_a_damaged_bundle_is_one_line(bundle, damage, text):
 
 @pytest.mark.parametrize(
     ("frames", "text"),
-    [(FRAMES.astype(np.float32), "are float32"), (FRAMES[0], "have shape"), (FRAMES[:, :4], "takes .B, 8, 12, 3."), ([1], "are list")],
+    [
+        (FRAMES.astype(np.float32), "are float32"),
+        (FRAMES[0], "have shape"),
+        (FRAMES[:, :4], "takes .B, 8, 12, 3."),
+        ([1], "are list"),
+    ],
 )
 def test_frames_that_do_not_fit_are_one_line(bundle, frames, text):
     with pytest.raises(BundleError, match=text):
@@ -111,7 +116,12 @@ def test_outputs_become_plain_values():
         "path": np.zeros((2, 2), np.float32),
         "curvature": np.float32(0.5),
     }
-    constants = {"classes": ["car", "light"], "states": ["off", "red"], "lane_rows_px": [1, 2, 3, 4], "lane_slots": [-1]}
+    constants = {
+        "classes": ["car", "light"],
+        "states": ["off", "red"],
+        "lane_rows_px": [1, 2, 3, 4],
+        "lane_slots": [-1],
+    }
     found = decode_frame(outputs, constants)
     light = {"category": "light", "score": pytest.approx(0.9), "box": [0, 1, 2, 3], "distance_m": 12.5, "state": "red"}
     assert found["objects"] == [light]
@@ -136,7 +146,18 @@ def test_the_room_stands_alone_and_is_python_3_8(file):
 
 def test_it_ships_as_its_own_wheel(bundle, tmp_path):
     wheels, clean = tmp_path / "wheels", tmp_path / "clean"
-    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", str(wheels), str(ROOM)]
+    build = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "--quiet",
+        "--no-deps",
+        "--no-build-isolation",
+        "-w",
+        str(wheels),
+        str(ROOM),
+    ]
     subprocess.run(build, check=True, capture_output=True, timeout=120)
     (wheel,) = wheels.glob("avexp_runtime-*.whl")
     subprocess.run([sys.executable, "-m", "zipfile", "-e", str(wheel), str(clean)], check=True, timeout=60)
@@ -144,7 +165,9 @@ def test_it_ships_as_its_own_wheel(bundle, tmp_path):
     np.save(tmp_path / "frame.npy", FRAMES[0])
     # -I: neither the checkout nor the current folder is on the path
     program = f"import sys; sys.path.insert(0, {str(clean)!r}); sys.argv = ['x', {str(bundle)!r}, {str(tmp_path / 'frame.npy')!r}]; import runpy; runpy.run_module('avexp_runtime', run_name='__main__')"
-    done = subprocess.run([sys.executable, "-I", "-c", program], capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", program], capture_output=True, text=True, timeout=120, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert len(json.loads(done.stdout)["path"]) == 2
     assert "plan ort: p50" in done.stderr

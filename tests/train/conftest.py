@@ -38,11 +38,19 @@ def tiny_config(lane_folder, tmp_path_factory):
 
     def make(*overrides, name=None):
         with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-            words = [*TINY, f"data.source={lane_folder}", f"storage.root={root}/store", "data.annotators=[a]", *overrides]
+            words = [
+                *TINY,
+                f"data.source={lane_folder}",
+                f"storage.root={root}/store",
+                "data.annotators=[a]",
+                *overrides,
+            ]
             config = compose("train", words)
         made.append(1)
         run = RunFolder(root / "train" / "tiny" / (name or f"20260101T0000{len(made):02d}Z-tiny00"))
-        write_lock(run, "train", OmegaConf.create(OmegaConf.to_container(config, resolve=True, enum_to_str=True)), words)
+        write_lock(
+            run, "train", OmegaConf.create(OmegaConf.to_container(config, resolve=True, enum_to_str=True)), words
+        )
         run.set_status("running")
         return typed(config, "train"), run
 

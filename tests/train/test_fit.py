@@ -3,7 +3,7 @@ import json
 import pytest
 import torch
 
-from avexp.core.errors import DataError, RunError
+from avexp.core.errors import ConfigError, RunError
 from avexp.core.files import read_json
 from avexp.train.checkpointing import newest_valid
 from avexp.train.fit import fit
@@ -34,7 +34,9 @@ def test_a_run_leaves_all_that_it_owes(finished):
     assert [entry["kind"] for entry in lock["inputs"]] == ["dataset"]
     assert [entry["kind"] for entry in lock["outputs"]] == ["checkpoint"]
     values = dict(pair for _, entry in steps_of(run) for pair in entry.items())
-    assert {"epoch/loss", "epoch/loss/lanes", "val/score", "val/lanes/f1", "cost/cpu_hours", "data/wait_share"} <= set(values)
+    assert {"epoch/loss", "epoch/loss/lanes", "val/score", "val/lanes/f1", "cost/cpu_hours", "data/wait_share"} <= set(
+        values
+    )
 
 
 def test_only_the_newest_and_the_best_stay(finished):
@@ -97,14 +99,19 @@ def test_a_torn_checkpoint_is_passed_over(tiny_config, capsys):
 
 
 def test_early_stopping_and_accumulation_are_config(tiny_config):
-    config, run = tiny_config("trainer.early_stopping_patience=1", "trainer.epochs=8", "optimizer.lr=0.0", "trainer.accumulate=2", "trainer.ema_decay=null")
+    config, run = tiny_config(
+        "trainer.early_stopping_patience=1",
+        "trainer.epochs=8",
+        "optimizer.lr=0.0",
+        "trainer.accumulate=2",
+        "trainer.ema_decay=null",
+    )
     fit(config, run)
     last = int(run.step_checkpoints()[0].stem.split("-")[1])
     assert last <= 9, "three epochs of three steps at most: the score cannot rise"
 
 
-def test_no_validation_frames_is_one_line(tiny_config):
-    config, run = tiny_config("data.split.val_share=0.001", "data.name=novals")
-    with pytest.raises(Exception, match="both are needed") as fault:
+def test_no_frames_to_train_on_is_one_line(tiny_config):
+    config, run = tiny_config("data.split.gap_s=100", "data.name=gap")
+    with pytest.raises(ConfigError, match="0 training and 12 validation frames; both are needed"):
         fit(config, run)
-    assert not isinstance(fault.value, DataError) or fault.value.exit_code

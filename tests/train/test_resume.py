@@ -80,7 +80,12 @@ def assert_equal(one, two):
 
 VARIANTS = {
     "plain": ["trainer.log_every_steps=1"],
-    "accumulate": ["trainer.log_every_steps=1", "trainer.accumulate=2", "trainer.validate_every_epochs=2", "trainer.epochs=4"],
+    "accumulate": [
+        "trainer.log_every_steps=1",
+        "trainer.accumulate=2",
+        "trainer.validate_every_epochs=2",
+        "trainer.epochs=4",
+    ],
 }
 
 
