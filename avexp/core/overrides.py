@@ -41,9 +41,10 @@ def check_overrides(config_name: str, arguments: Sequence[str]) -> Checked:
     groups = [item for item in parsed if _is_group(item)]
     values = [item for item in parsed if not _is_group(item) and not item.key_or_group.startswith("hydra")]
     config: DictConfig | None = None
-    chosen: list[str] = []
+    # where else configs lie must be known before a group of theirs is chosen
+    chosen = [str(item.input_line) for item in parsed if item.key_or_group.startswith("hydra.searchpath")]
     try:
-        config = compose(config_name, [_first(item) for item in groups])
+        config = compose(config_name, [*chosen, *(_first(item) for item in groups)])
     except (HydraException, OmegaConfBaseException):
         # one of them is wrong: add them one by one to find all that are
         for item in groups:
@@ -52,7 +53,7 @@ def check_overrides(config_name: str, arguments: Sequence[str]) -> Checked:
                 chosen.append(_first(item))
             except (HydraException, OmegaConfBaseException) as fault:
                 faults.append(_group_fault(item, fault))
-        if config is None and not chosen:
+        if config is None:
             try:
                 config = compose(config_name, [])
             except (HydraException, OmegaConfBaseException) as fault:

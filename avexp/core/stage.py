@@ -129,8 +129,8 @@ def _checked(entry: Entry, line: CommandLine) -> DictConfig:
     load_plugins()
     saved = line.saved_config
     folder = saved if saved is not None else conf_folder()
-    if saved is not None and not (saved / "config.yaml").is_file():
-        raise ConfigError([f"--config-path: {saved}: no saved config there"])
+    if saved is not None:
+        _refuse_groups(saved, line)
     extra = [f"hydra.searchpath=[file://{path.resolve()}]" for path in _config_dirs(line)]
     with initialize_config_dir(str(folder.resolve()), version_base="1.3"):
         checked = check_overrides("config" if saved else entry.stage, [*line.overrides, *extra])
@@ -147,6 +147,18 @@ def _checked(entry: Entry, line: CommandLine) -> DictConfig:
             sys.argv[1:] = line.for_hydra()
         raise ConfigError(faults)
     return checked.config
+
+
+def _refuse_groups(saved: Path, line: CommandLine) -> None:
+    """A saved config is whole: values can be changed in it, groups cannot be chosen any more."""
+    if not (saved / "config.yaml").is_file():
+        raise ConfigError([f"--config-path: {saved}: no saved config there"])
+    groups = {str(path.relative_to(conf_folder())) for path in conf_folder().rglob("*") if path.is_dir()}
+    keys = [word.lstrip("+").partition("=")[0] for word in line.overrides]
+    why = "a saved config has no groups; change its values, such as trainer.epochs=1"
+    faults = [f"{key}: {why}" for key in keys if key in groups]
+    if faults:
+        raise ConfigError(faults)
 
 
 def _told(fault: str, faults: Sequence[str]) -> bool:
