@@ -4,6 +4,7 @@ import torch
 
 from avexp.core.config import TrainConfig
 from avexp.core.files import write_json
+from avexp.core.instantiate import build
 from avexp.core.progress import console
 from avexp.core.run_folder import RunFolder
 from avexp.evaluate import kpi_report
@@ -15,6 +16,7 @@ from avexp.loader.sample import read_sample
 from avexp.records.dataset import Dataset
 from avexp.report.html import Report
 from avexp.report.tables import show
+from avexp.store.tracker import Tracker
 from avexp.train.assemble import Rank, evaluation_loader, make_data, open_dataset
 from avexp.train.launch import is_rank
 from avexp.train.predictor import NetworkPredictor, load_predictor
@@ -40,12 +42,29 @@ def conclude(config: TrainConfig, run: RunFolder) -> None:
     write_report(run, dataset, predictor, [constant, *judged], truth)
     columns = {one.name: one.evidence.compute() for one in [constant, *judged]}
     write_json(run.kpis, columns)
+    _track(config, run, judged[0])
     show(
         kpi_report.headline_table([constant, *judged], dataset.manifest.object_classes, f"{run.name} {run.id}"),
         console=console,
     )
     console.print(f"run         {run.path}\ncheckpoint  {best}\nreport      {run.report}", markup=False, soft_wrap=True)
     console.print(f"next        python export.py run={run.name}/latest", markup=False, soft_wrap=True)
+
+
+def _track(config: TrainConfig, run: RunFolder, judged: Judged) -> None:
+    """KPIs by condition, report and pictures into the run's own tracking, which goes on where training left it."""
+    tracker: Tracker = build(config.store, "store", root=config.storage.root, experiment=config.name)
+    tracker.start(run.path, run.id, f"{run.name}/{run.id}", {}, {})
+    for name, found in judged.evidence.compute_by_condition().items():
+        tracker.log({f"best/{name.replace('=', '.')}/{kpi}": value for kpi, value in found.items()}, 0)
+    tracker.log({f"best/{kpi}": value for kpi, value in judged.evidence.compute().items()}, 0)
+    tracker.picture(run.report)
+    for picture in sorted(run.pictures.glob("*.png")):
+        tracker.picture(picture)
+    tracker.finish("finished")
+    behind = tracker.close()
+    if behind:
+        console.print(behind, markup=False)
 
 
 def write_report(
@@ -56,7 +75,7 @@ def write_report(
     report = Report(f"avexp: {run.name}", f"Training run {run.id}")
     report.add_facts(kpi_report.run_facts(run, dataset))
     report.add_cards(kpi_report.headline_cards(judged[0], judged[-1]))
-    kpi_report.add_frames(report, judged[-1], dataset, truth)
+    kpi_report.add_frames(report, judged[-1], dataset, truth, folder=run.pictures)
     kpi_report.add_kpis(report, judged, classes)
     kpi_report.add_loss_curves(report, run)
     add_attributions(report, predictor, dataset, truth, list(judged[-1].kept)[:ATTRIBUTED])

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from avexp.core.files import read_json
+from avexp.core.files import read_json, write_bytes
 from avexp.core.run_folder import RunFolder
 from avexp.evaluate.judge import Judged
 from avexp.loader.sample import camera_arrays
@@ -189,8 +189,15 @@ def caption(conditions: Conditions, key: str) -> str:
     return f"{', '.join(words) or 'conditions unknown'} - {key}"
 
 
-def add_frames(report: Report, one: Judged, dataset: Dataset, truth: DatasetTruth, title: str = "Frames") -> None:
-    """Frames with predicted and true objects, lanes, drivable area and path."""
+def add_frames(
+    report: Report,
+    one: Judged,
+    dataset: Dataset,
+    truth: DatasetTruth,
+    title: str = "Frames",
+    folder: Path | None = None,
+) -> None:
+    """Frames with predicted and true objects, lanes, drivable area and path; also as files where a folder is given."""
     pictures = []
     for key, prediction in one.kept.items():
         labels, sensor = truth(key)
@@ -203,9 +210,19 @@ def add_frames(report: Report, one: Judged, dataset: Dataset, truth: DatasetTrut
             classes=dataset.manifest.object_classes,
         )
         pictures.append((drawn, caption(labels.conditions, key)))
+        if folder is not None:
+            save_png(folder / f"{len(pictures):02d}.png", drawn)
     section = report.section(title)
     section.text("Solid and coloured: predicted. Dashed white: true.")
     section.frames(pictures)
+
+
+def save_png(path: Path, image: Any) -> None:
+    """Write uint8 [H, W, 3] RGB as PNG."""
+    import cv2
+
+    coded = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1]
+    write_bytes(path, coded.tobytes())
 
 
 def add_attribution(

@@ -69,6 +69,8 @@ def fit(config: TrainConfig, run: RunFolder) -> float:
 def _fit_rank(config: TrainConfig, run: RunFolder, dataset: Any) -> float:
     if wrong := device_faults(config.hardware, torch.cuda.device_count(), torch.cuda.get_arch_list()):
         raise ConfigError(wrong)
+    for name in ("pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     rank = launch.this_rank()
     torch.set_num_threads(launch.threads_per_rank(config))
     quarantine = Quarantine(config.loader.most_bad_share, on_bad=lambda fault: _note_bad(run, fault))
@@ -88,7 +90,6 @@ def _fit_rank(config: TrainConfig, run: RunFolder, dataset: Any) -> float:
         with warnings.catch_warnings():
             # Lightning's hints on workers and loggers do not fit our loader and journal
             warnings.filterwarnings("ignore", module="pytorch_lightning|lightning_fabric")
-            logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
             trainer.fit(module, data.train, data.val, ckpt_path=newest_valid(run), weights_only=True)
         status = "finished"
     except StopTraining:
