@@ -12,7 +12,7 @@ from avexp.core.errors import DataError
 from avexp.ingest.images import SUFFIXES as IMAGES
 from avexp.ingest.images import image_files
 from avexp.ingest.video import SUFFIXES as VIDEOS
-from avexp.ingest.video import decoded
+from avexp.ingest.video import decoded, opened
 from avexp.loader.decode import decode
 from avexp.loader.sample import camera_arrays
 from avexp.records.session import Sensor, Session, Skipped
@@ -51,7 +51,8 @@ def open_input(path: Path) -> FrameStream:
         DataError: none of the known kinds.
     """
     if path.is_file() and path.suffix.lower() in VIDEOS:
-        return FrameStream(path, video_rate(path), _video(path), count=None)
+        rate_hz, count = video_facts(path)
+        return FrameStream(path, rate_hz, _video(path), count=count)
     if path.is_file() and path.suffix.lower() in IMAGES:
         return FrameStream(path, IMAGE_RATE_HZ, _images([path]), count=1)
     if path.is_file() and path.suffix == ".tar":
@@ -65,13 +66,15 @@ def open_input(path: Path) -> FrameStream:
     raise DataError(f"input={path}", "is nothing that can be predicted on", f"give {known}")
 
 
-def video_rate(path: Path) -> float:
-    """Mean frames a second of a video."""
-    import av
+def video_facts(path: Path) -> tuple[float, int | None]:
+    """Mean frames a second of a video, and how many its container says there are.
 
-    with av.open(str(path)) as container:
-        rate = container.streams.video[0].average_rate
-        return float(rate) if rate else 25.0
+    Raises:
+        DataError: no readable video.
+    """
+    with opened(path) as container:
+        stream = container.streams.video[0]
+        return float(stream.average_rate or 25.0), stream.frames or None
 
 
 def _video(path: Path) -> Iterator[tuple[str, int, Image] | Skipped]:

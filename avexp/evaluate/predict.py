@@ -120,14 +120,18 @@ def as_json(prediction: Prediction, key: str, timestamp_ns: int, classes: Sequen
         ]
     if prediction.lanes is not None:
         out["lanes"] = [
-            {"position": int(slot), "score": round(float(score), 4), "points": np.round(line, 2).tolist()}
+            {"position": int(slot), "score": round(float(score), 4), "points": _rounded(line, 2)}
             for line, score, slot in zip(prediction.lanes, prediction.lane_scores, prediction.lane_slots, strict=True)
         ]
     if prediction.drivable is not None:
         out["drivable"] = {"size": list(prediction.drivable.shape), "runs": run_lengths(prediction.drivable)}
     if prediction.path is not None:
-        out["path"] = {"points_m": np.round(prediction.path, 3).tolist(), "curvature_1pm": prediction.curvature}
+        out["path"] = {"points_m": _rounded(prediction.path, 3), "curvature_1pm": prediction.curvature}
     return out
+
+
+def _rounded(points: npt.NDArray[np.float32], decimals: int) -> list[list[float]]:
+    return [[round(float(value), decimals) for value in point] for point in points]
 
 
 def run_lengths(mask: npt.NDArray[np.uint8]) -> list[int]:

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from avexp.core.errors import ExportError
-from avexp.runtime.engine_tensorrt import driver_works
+from avexp.runtime.machine import driver_works
 
 TIMEOUT_S = 3600
 _PROGRAM = """

@@ -78,7 +78,7 @@ class VideoReader:
 
     def describe(self, ref: SessionRef) -> Session:
         """Camera size and rate from the container."""
-        with _opened(Path(ref.source)) as container:
+        with opened(Path(ref.source)) as container:
             stream = container.streams.video[0]
             intrinsics = Intrinsics(width_px=stream.codec_context.width, height_px=stream.codec_context.height)
             rate = float(stream.average_rate) if stream.average_rate else None
@@ -110,7 +110,12 @@ class VideoReader:
             )
 
 
-def _opened(path: Path) -> Any:
+def opened(path: Path) -> Any:
+    """The container of a video.
+
+    Raises:
+        DataError: it is none, or has no video stream.
+    """
     import av
 
     try:
@@ -131,7 +136,7 @@ def decoded(path: Path) -> Iterator[tuple[float, Any] | Skipped]:
     """
     import av
 
-    with _opened(path) as container:
+    with opened(path) as container:
         stream = container.streams.video[0]
         stream.thread_type = "AUTO"
         stream.codec_context.thread_count = 2

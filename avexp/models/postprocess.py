@@ -24,7 +24,7 @@ class LaneReader(Protocol):
 
 
 class RowLanes:
-    """One lane a slot: the rows whose score is high enough.
+    """One lane a slot: the longest run of rows whose score is high enough; a stray row elsewhere is no lane.
 
     Args:
         score_min: of a row to be kept.
@@ -39,7 +39,7 @@ class RowLanes:
         rows = np.asarray(constants["lane_rows_px"], np.float32)
         lanes, scores, slots = [], [], []
         for x, score, slot in zip(outputs["lane_x"], outputs["lane_score"], constants["lane_slots"], strict=True):
-            kept = np.flatnonzero(score >= self.score_min)[::-1]
+            kept = longest_run(score >= self.score_min)[::-1]
             if len(kept) >= self.rows_min:
                 lanes.append(_to_cell_ends(np.stack([x[kept], rows[kept]], 1).astype(np.float32), rows))
                 scores.append(float(score[kept].mean()))
@@ -169,6 +169,16 @@ class Postprocess:
         if "path" in frame:
             fields |= {"path": frame["path"].astype(np.float32), "curvature": float(frame["curvature"])}
         return Prediction(**fields)
+
+
+def longest_run(mask: npt.NDArray[np.bool_]) -> Ints:
+    """Indices of the longest run of True; the later one of equals."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]]).astype(np.int8)))
+    starts, ends = edges[::2], edges[1::2]
+    if len(starts) == 0:
+        return np.zeros(0, np.int64)
+    best = len(starts) - 1 - int(np.argmax((ends - starts)[::-1]))
+    return np.arange(starts[best], ends[best], dtype=np.int64)
 
 
 def _to_cell_ends(line: Floats, rows_px: Floats) -> Floats:

@@ -1,4 +1,7 @@
-"""``python -m avexp_runtime <bundle> <frame.npy | image> ...``: predictions as JSON lines, and the latency."""
+"""``python -m avexp_runtime <bundle> <frame.npy | image> ...``: predictions as JSON lines, and the latency.
+
+``python -m avexp_runtime check <bundle>`` holds every file of a bundle against its manifest.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,11 @@ import numpy as np
 
 from .errors import BundleError
 from .loading import load
+from .manifest import check_files
+
+USAGE = (
+    "usage: python -m avexp_runtime <bundle> <frame.npy | image> ...\n       python -m avexp_runtime check <bundle>\n"
+)
 
 
 def read_frame(path: str) -> np.ndarray:
@@ -40,9 +48,12 @@ def _plain(value: Any) -> Any:
 def main(words: List[str]) -> int:
     """Exit code."""
     if len(words) < 2:
-        sys.stderr.write("usage: python -m avexp_runtime <bundle> <frame.npy | image> ...\n")
+        sys.stderr.write(USAGE)
         return 2
     try:
+        if words[0] == "check":
+            sys.stdout.write("{} files are those of the manifest\n".format(len(check_files(words[1]))))
+            return 0
         runtime = load(words[0], threads=1)
         for path in words[1:]:
             frame = read_frame(path)[None]
@@ -53,6 +64,8 @@ def main(words: List[str]) -> int:
     except BundleError as fault:
         sys.stderr.write("{}\n".format(fault))
         return 5
+    for reason in runtime.reasons:
+        sys.stderr.write("passed over {}\n".format(reason))
     sys.stderr.write(
         "plan {}: p50 {:.2f} ms, p99 {:.2f} ms\n".format(runtime.plan["id"], figures["p50_ms"], figures["p99_ms"])
     )

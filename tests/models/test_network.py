@@ -10,7 +10,7 @@ from avexp.models.lanes import Lanes
 from avexp.models.loss_weights import FixedWeights, UncertaintyWeights
 from avexp.models.network import EndToEnd, Network, camera_geometry, combine
 from avexp.models.objects import Objects
-from avexp.models.postprocess import ClusteredLanes, ObjectFilter, Postprocess, RowLanes
+from avexp.models.postprocess import ClusteredLanes, ObjectFilter, Postprocess, RowLanes, longest_run
 from avexp.models.resnet import ResNet
 
 
@@ -103,6 +103,11 @@ def test_rows_above_a_score_become_a_lane_to_its_cells_ends():
     assert slots.tolist() == [-1]
     assert lanes[0].tolist() == [[5.0, 64.0], [10, 56], [20, 40], [30, 24], [35.0, 16.0]]
     assert scores[0] == pytest.approx(0.9)
+
+
+def test_a_stray_row_is_no_lane():
+    assert longest_run(np.array([1, 0, 0, 1, 1, 1, 0, 1, 1], bool)).tolist() == [3, 4, 5]
+    assert longest_run(np.zeros(3, bool)).tolist() == []
 
 
 def test_clusters_become_lanes():

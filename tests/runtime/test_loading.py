@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from toy_bundle import HEIGHT, WIDTH, toy_bundle
 
-from avexp.runtime.decode import decode_frame
 from avexp.runtime.errors import BundleError
 from avexp.runtime.loading import load
 from avexp.runtime.manifest import manifest_digest
@@ -44,6 +43,25 @@ def test_a_refused_plan_needs_a_word(bundle):
         load(str(bundle), plan="nope")
 
 
+def test_backend_and_precision_choose_too(bundle):
+    assert load(bundle, backend="openvino").plan["id"] == "ov"
+    assert load(bundle, precision="int8", allow_refused=True).plan["id"] == "bad"
+    with pytest.raises(BundleError, match="backend=openvino precision=int8: is not in the bundle"):
+        load(bundle, backend="openvino", precision="int8")
+
+
+def test_an_engine_that_breaks_is_passed_over_with_its_reason(bundle, monkeypatch):
+    def broken(self, path, plan, threads):
+        raise ImportError("libgomp.so.1: cannot open shared object file")
+
+    monkeypatch.setattr("avexp.runtime.engine_onnxruntime.Engine.__init__", broken)
+    runtime = load(bundle, threads=1)
+    assert runtime.plan["id"] == "ov"
+    assert runtime.reasons[-1] == "ort: its engine cannot load it (libgomp.so.1: cannot open shared object file)"
+    with pytest.raises(BundleError, match="no plan of it runs here .ort: its engine cannot load it"):
+        load(bundle, plan="ort")
+
+
 def tamper_file(bundle):
     path = bundle / "plans" / "toy.onnx"
     content = bytearray(path.read_bytes())
@@ -74,6 +92,7 @@ def edit(bundle, sealed=True, **changes):
         (lambda b: edit(b, file="/etc/passwd"), "outside the bundle"),
         (lambda b: edit(b, requires={"arch": "riscv"}), "needs arch riscv"),
         (lambda b: edit(b, backend="nowhere"), "backend nowhere is unknown"),
+        (lambda b: edit(b, batch={}), "has no largest batch"),
         (lambda b: edit(b, requires={"isa": ["avx9000"]}), "needs the CPU's avx9000"),
     ],
 )
@@ -102,31 +121,8 @@ def test_benchmark(bundle):
     figures = load(str(bundle), threads=1).benchmark(FRAMES[:1], runs=5, warmup=1)
     assert figures["p50_ms"] <= figures["p99_ms"] <= figures["max_ms"]
     assert figures["fps"] == pytest.approx(1000 / figures["avg_ms"])
-
-
-def test_outputs_become_plain_values():
-    outputs = {
-        "boxes": np.array([[0, 1, 2, 3], [4, 5, 6, 7]], np.float32),
-        "scores": np.array([0.9, 0.1], np.float32),
-        "classes": np.array([1, 0]),
-        "distances": np.array([12.5, 3], np.float32),
-        "states": np.array([1, 0]),
-        "lane_x": np.array([[9.0, 8, 7, 6]], np.float32),
-        "lane_score": np.array([[0.1, 0.9, 0.9, 0.9]], np.float32),
-        "path": np.zeros((2, 2), np.float32),
-        "curvature": np.float32(0.5),
-    }
-    constants = {
-        "classes": ["car", "light"],
-        "states": ["off", "red"],
-        "lane_rows_px": [1, 2, 3, 4],
-        "lane_slots": [-1],
-    }
-    found = decode_frame(outputs, constants)
-    light = {"category": "light", "score": pytest.approx(0.9), "box": [0, 1, 2, 3], "distance_m": 12.5, "state": "red"}
-    assert found["objects"] == [light]
-    assert found["lanes"][0]["points"] == [[6, 4], [7, 3], [8, 2]]
-    assert found["curvature"] == 0.5
+    assert figures["runs"] == 5
+    assert load(bundle, threads=1).benchmark(FRAMES[:1], warmup=0, seconds=0.0)["runs"] == 1
 
 
 @pytest.mark.parametrize("file", sorted(ROOM.glob("*.py")), ids=lambda path: path.name)
@@ -171,3 +167,4 @@ def test_it_ships_as_its_own_wheel(bundle, tmp_path):
     assert done.returncode == 0, done.stderr
     assert len(json.loads(done.stdout)["path"]) == 2
     assert "plan ort: p50" in done.stderr
+    assert "passed over bad: was refused by its gate" in done.stderr
