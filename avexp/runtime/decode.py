@@ -1,7 +1,7 @@
 """Raw outputs of one frame -> objects, lanes, drivable area and path as plain values, by the manifest's constants.
 
-The same rules as those that the plan was judged with (boxes cut to the image, overlapping boxes of one class removed, lane
-ends half a row beyond the last row centres): what the car sees is what was proven.
+The same rules as those that the plan was judged with (boxes cut to the image, overlapping boxes of one class removed, lanes
+one run of rows, their ends half a row beyond the last row centres): what the car sees is what was proven.
 """
 
 from __future__ import annotations
@@ -102,11 +102,21 @@ def _lanes(outputs: Dict[str, np.ndarray], constants: Dict[str, Any], rules: Dic
     lanes = []
     rows = np.asarray(constants["lane_rows_px"], np.float32)
     for x, score, slot in zip(outputs["lane_x"], outputs["lane_score"], constants["lane_slots"]):
-        kept = np.flatnonzero(score >= rules["lane_score_min"])[::-1]
+        kept = _longest_run(score >= rules["lane_score_min"])[::-1]
         if len(kept) >= max(LANE_POINTS_MIN, int(rules["lane_rows_min"])):
             line = _to_row_ends(np.stack([x[kept], rows[kept]], 1).astype(np.float32), float(rows[1] - rows[0]) / 2)
             lanes.append({"position": int(slot), "score": float(score[kept].mean()), "points": line.tolist()})
     return lanes
+
+
+def _longest_run(mask: np.ndarray) -> np.ndarray:
+    """Indices of the longest run of True, the later of equals: a stray row elsewhere is no lane."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]]).astype(np.int8)))
+    starts, ends = edges[::2], edges[1::2]
+    if len(starts) == 0:
+        return np.zeros(0, np.int64)
+    best = len(starts) - 1 - int(np.argmax((ends - starts)[::-1]))
+    return np.arange(starts[best], ends[best])
 
 
 def _to_row_ends(line: np.ndarray, half_px: float) -> np.ndarray:
