@@ -1,7 +1,6 @@
 """Every yaml of conf/ composes, passes preflight, and opens with what a reader needs."""
 
 import re
-from pathlib import Path
 
 import pytest
 from hydra import initialize_config_dir
