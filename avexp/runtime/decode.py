@@ -126,13 +126,3 @@ def _to_row_ends(line: np.ndarray, half_px: float) -> np.ndarray:
         step = end - inner
         ends.append(end + step * (half_px / max(abs(float(step[1])), 1e-6)))
     return np.concatenate([ends[0][None], line, ends[1][None]]).astype(np.float32)
-
-
-def _longest_run(mask: np.ndarray) -> np.ndarray:
-    """Indices of the longest run of True; a stray row elsewhere is no lane."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]]).astype(np.int8)))
-    starts, ends = edges[::2], edges[1::2]
-    if len(starts) == 0:
-        return np.zeros(0, np.int64)
-    best = len(starts) - 1 - int(np.argmax((ends - starts)[::-1]))
-    return np.arange(starts[best], ends[best])
