@@ -22,6 +22,8 @@ from avexp.report.tables import kpi_table as lay_out
 from avexp.train.truth import DatasetTruth
 
 SMOOTH_STEPS = 9
+ALSO_SHOWN = ("lanes/tusimple_accuracy",)
+"""Shown beside the headline KPIs."""
 
 
 def kpi_rows(
@@ -37,7 +39,7 @@ def kpi_rows(
     rows = []
     for name, kpi in kpi_table(classes).items():
         values = {column: found.get(name) for column, found in columns.items()}
-        if all(value is None for value in values.values()) or (headlines and not kpi.headline):
+        if all(value is None for value in values.values()) or (headlines and not (kpi.headline or name in ALSO_SHOWN)):
             continue
         rows.append(
             KpiRow(
@@ -64,11 +66,11 @@ def full_table(judged: Sequence[Judged], classes: Sequence[str], title: str) -> 
     return lay_out(kpi_rows(columns, classes), list(columns), title)
 
 
-def condition_table(one: Judged, classes: Sequence[str]) -> Table:
-    """All KPIs of one predictor, overall and by condition."""
+def condition_table(one: Judged, classes: Sequence[str], headlines: bool = False) -> Table:
+    """KPIs of one predictor, overall and by condition."""
     columns: dict[str, Mapping[str, float]] = {"all": one.evidence.compute()}
     columns |= {name.partition("=")[2]: found for name, found in one.evidence.compute_by_condition().items()}
-    return lay_out(kpi_rows(columns, classes), list(columns), f"{one.name} by condition")
+    return lay_out(kpi_rows(columns, classes, headlines), list(columns), f"{one.name} by condition")
 
 
 def headline_cards(constant: Judged, best: Judged) -> list[Card]:
