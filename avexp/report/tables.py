@@ -116,13 +116,10 @@ def to_rich(table: Table, plain: bool = False) -> RichTable:
     """The table for a rich console; ``plain`` marks by a sign instead of colour and uses ASCII lines."""
     head = "" if plain else "bold cyan"
     result = RichTable(
-        title=table.title or None,
         caption=table.note or None,
-        title_justify="left",
         caption_justify="left",
         box=box.ASCII2 if plain else box.ROUNDED,
         header_style=head,
-        title_style="" if plain else "bold",
         caption_style="" if plain else "dim",
         border_style="" if plain else "dim",
     )
@@ -150,6 +147,8 @@ def to_text(table: Table, width: int = 160) -> str:
 
     stream = StringIO()
     console = Console(file=stream, width=width, color_system=None, force_terminal=False)
+    if table.title:
+        console.print(table.title, markup=False)
     console.print(to_rich(table, plain=True))
     return "\n".join(line.rstrip() for line in stream.getvalue().splitlines()) + "\n"
 
@@ -164,6 +163,9 @@ def show(table: Table, stream: IO[str] | None = None, console: Console | None = 
     """
     target: Any = console or Console(file=stream or sys.stdout)
     if target.is_terminal:
+        # a title of the table's own would be broken to the table's width
+        if table.title:
+            target.print(Text(table.title, style="bold"))
         target.print(to_rich(table))
     else:
         target.file.write(to_text(table))
