@@ -1,11 +1,13 @@
 """TensorRT plans as data: one build spec a plan, and the script with the trtexec line that a target runs on itself.
 
 Plans are not portable: a Xavier's is built on a Xavier. What cannot be built here is handed over ready to build.
+Sources: the trtexec migration pages 8.x to 10.x and 10.x to 11.x of NVIDIA's TensorRT documentation. Not run on a GPU.
 """
 
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from avexp.core.errors import ExportError
 from avexp.core.hardware import Hardware
 
 
@@ -24,7 +26,7 @@ class BuildSpec:
         workspace_mib: [MiB] of the builder.
         tensorrt_min: oldest TensorRT that serves the platform.
         tensorrt_max: newest.
-        dla_core: DLA core to build for; None for the GPU.
+        dla_core: DLA core to build for, the GPU taking what the DLA cannot; None for the GPU alone.
         timing_cache: file that makes the next build faster.
     """
 
@@ -54,19 +56,41 @@ def spec_for(
     frame: tuple[int, int],
     batch_max: int,
     workspace_mib: int,
+    dla_core: int | None = None,
 ) -> BuildSpec:
-    """The spec of a profile's plan."""
+    """The spec of a profile's plan.
+
+    Args:
+        hardware: the profile.
+        precision: fp32, fp16 or int8.
+        onnx: graph file in the bundle.
+        input_name: of the graph.
+        frame: (height, width) [px] of the input.
+        batch_max: largest batch; a DLA takes one size only, which is then 1.
+        workspace_mib: [MiB] of the builder.
+        dla_core: DLA core; None for the GPU.
+
+    Raises:
+        ExportError: no such DLA core, or a precision that a DLA does not take.
+    """
+    if dla_core is not None:
+        where = f"{hardware.name} dla_core={dla_core}"
+        if dla_core not in range(hardware.dla_cores):
+            raise ExportError(where, f"the platform has {hardware.dla_cores} DLA cores", "leave dla_core out")
+        if precision != "fp16":
+            raise ExportError(where, f"a DLA takes no {precision} graph of ours (it knows no Q/DQ)", "build it in fp16")
     return BuildSpec(
-        plan=f"{hardware.name}-trt-{precision}",
+        plan=f"{hardware.name}-trt-{precision}" + ("" if dla_core is None else f"-dla{dla_core}"),
         onnx=onnx,
         platform=hardware.name,
         precision=precision,
         input=input_name,
         frame=frame,
-        batch=(1, 1, batch_max),
+        batch=(1, 1, batch_max if dla_core is None else 1),
         workspace_mib=workspace_mib,
         tensorrt_min=hardware.toolchain.tensorrt_min,
         tensorrt_max=hardware.toolchain.tensorrt_max,
+        dla_core=dla_core,
     )
 
 
@@ -78,6 +102,8 @@ def trtexec_flags(spec: BuildSpec, major: int) -> list[str]:
     flags = [f"--onnx={spec.onnx}", f"--saveEngine={spec.plan}.plan"]
     flags += [f"--{name}={shape}" for name, shape in zip(names, shapes, strict=True)]
     flags += [f"--memPoolSize=workspace:{spec.workspace_mib}", f"--timingCacheFile={spec.timing_cache}"]
+    if spec.precision == "fp32":
+        flags += ["--noTF32"]  # else a card from Ampere on rounds to 10 bits, unasked
     if major < 11 and spec.precision in ("fp16", "int8"):
         flags += ["--fp16"]
     if major < 11 and spec.precision == "int8":
@@ -87,31 +113,45 @@ def trtexec_flags(spec: BuildSpec, major: int) -> list[str]:
     return flags
 
 
+def tensorrt_number(version: str) -> int:
+    """Major and minor as one number: "8.5" is 805, "10.4" is 1004."""
+    major, _, minor = version.partition(".")
+    return 100 * int(major) + int(minor.split(".")[0] or 0)
+
+
 def build_script(spec: BuildSpec) -> str:
-    """A self-contained shell script: finds trtexec, refuses a TensorRT that does not serve the platform, builds."""
-    lines = " \\\n    ".join(trtexec_flags(spec, 10))
-    typed = " \\\n    ".join(trtexec_flags(spec, 11))
-    least = spec.tensorrt_min or "0"
-    most = spec.tensorrt_max or "99"
+    """A self-contained shell script: finds trtexec, refuses a TensorRT that does not serve the platform, builds.
+
+    TensorRT 11 builds what a graph's types say. Ours are float with Q/DQ: an fp16 plan of one would be fp32 in truth, so it is
+    refused there.
+    """
+    least = tensorrt_number(spec.tensorrt_min) if spec.tensorrt_min else 0
+    most = tensorrt_number(spec.tensorrt_max) if spec.tensorrt_max else 9999
+    takes = f"{spec.tensorrt_min or 'any'} to {spec.tensorrt_max or 'any'}"
+    weak, typed = (" \\\n    ".join(['"$trtexec"', *trtexec_flags(spec, major)]) for major in (10, 11))
+    if spec.precision == "fp16":
+        typed = 'echo "TensorRT 11 builds no fp16 plan from a float graph: use TensorRT 10"; exit 1'
     return f"""#!/bin/sh
 # Builds {spec.plan}.plan on a {spec.platform}. Run it on the target, in this folder.
 # Written by avexp, and not run where it was written.
 set -eu
 cd "$(dirname "$0")"
 trtexec=$(command -v trtexec || echo /usr/src/tensorrt/bin/trtexec)
-[ -x "$trtexec" ] || {{ echo "no trtexec: install TensorRT {least}"; exit 1; }}
-version=$("$trtexec" --help 2>&1 | sed -n 's/.*TensorRT v\\([0-9]*\\).*/\\1/p' | head -n 1)
-case "$version" in
-  "") echo "trtexec tells no version"; exit 1 ;;
-  [0-9]) major=$version ;;
-  ????) major=$(echo "$version" | cut -c1) ;;
-  *) major=$(echo "$version" | cut -c1-2) ;;
-esac
-[ "$major" -ge "{least.split(".")[0]}" ] && [ "$major" -le "{most.split(".")[0]}" ] || {{
-  echo "TensorRT $major does not serve {spec.platform}: it takes {least} to {most}"; exit 1; }}
-if [ "$major" -ge 11 ]; then
-  "$trtexec" --stronglyTyped {typed}
+[ -x "$trtexec" ] || {{ echo "no trtexec: install TensorRT {takes}"; exit 1; }}
+# trtexec says v8502 for 8.5.2 and v100300 for 10.3.0
+version=$("$trtexec" --help 2>&1 | sed -n 's/.*TensorRT v\\([0-9][0-9]*\\).*/\\1/p' | head -n 1)
+[ -n "$version" ] || {{ echo "trtexec tells no version"; exit 1; }}
+if [ "$version" -ge 10000 ]; then
+  number=$((version / 100))
 else
-  "$trtexec" {lines}
+  number=$((version / 1000 * 100 + version / 100 % 10))
+fi
+if [ "$number" -lt {least} ] || [ "$number" -gt {most} ]; then
+  echo "TensorRT $((number / 100)).$((number % 100)) does not serve {spec.platform}: it takes {takes}"; exit 1
+fi
+if [ "$number" -ge 1100 ]; then
+  {typed}
+else
+  {weak}
 fi
 """

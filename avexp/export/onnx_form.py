@@ -12,32 +12,11 @@ from avexp.core.files import write_bytes
 
 LOW_OPSET = 17
 LOW_IR = 8
-RESIZE_NEW = ("antialias", "axes", "keep_aspect_ratio_policy")
-REDUCE_BY_ATTRIBUTE: tuple[str, ...] = (
-    "ReduceMax",
-    "ReduceMean",
-    "ReduceMin",
-    "ReduceProd",
-    "ReduceL1",
-    "ReduceL2",
-    "ReduceLogSum",
-)
-REDUCE_BY_ATTRIBUTE += ("ReduceLogSumExp", "ReduceSumSquare")
-# fmt: off
-TENSORRT_8_5 = frozenset((
-    "Add", "ArgMax", "ArgMin", "AveragePool", "BatchNormalization", "Cast", "Ceil", "Clip", "Concat",
-    "Constant", "ConstantOfShape", "Conv", "ConvTranspose", "DequantizeLinear", "Div", "Elu", "Equal", "Erf",
-    "Exp", "Expand", "Flatten", "Floor", "Gather", "GatherElements", "GatherND", "Gemm", "GlobalAveragePool",
-    "GlobalMaxPool", "Greater", "GreaterOrEqual", "HardSigmoid", "HardSwish", "Identity",
-    "InstanceNormalization", "LeakyRelu", "Less", "LessOrEqual", "Log", "LogSoftmax", "MatMul", "Max",
-    "MaxPool", "Mean", "Min", "Mul", "Neg", "Not", "Or", "PRelu", "Pad", "Pow", "QuantizeLinear", "Range",
-    "Reciprocal", "ReduceL1", "ReduceL2", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum",
-    "Relu", "Reshape", "Resize", "Round", "Selu", "Shape", "Sigmoid", "Sign", "Slice", "Softmax", "Softplus",
-    "Split", "Sqrt", "Squeeze", "Sub", "Sum", "Tanh", "ThresholdedRelu", "Tile", "TopK", "Transpose",
-    "Unsqueeze", "Where",
-))
-# fmt: on
-"""Operators that TensorRT 8.5's parser takes (onnx/onnx-tensorrt docs/operators.md at its 8.5 GA commit 3b008c4)."""
+RESIZE_NEW = {"antialias": (0,), "axes": (), "keep_aspect_ratio_policy": (b"stretch",)}
+"""Attributes that Resize has from opset 18 on, with the values that say nothing new."""
+REDUCTIONS = ("Max", "Mean", "Min", "Prod", "L1", "L2", "LogSum", "LogSumExp", "SumSquare")
+REDUCE_BY_ATTRIBUTE = tuple(f"Reduce{kind}" for kind in REDUCTIONS)
+"""Reductions whose axes became an input in opset 18."""
 
 
 def load(path: Path) -> Any:
@@ -84,16 +63,16 @@ def lower_opset(model: Any) -> Any:
     """A copy at opset 17, for the parser of TensorRT 8.5. (onnx's own converter fails on reductions.)
 
     Raises:
-        ExportError: a Resize relies on antialias, which opset 17 does not have.
+        ExportError: a node says what opset 17 cannot: an antialiased Resize, a reduction over axes that are computed.
     """
     low = onnx.ModelProto()
     low.CopyFrom(model)
     constants = {weight.name: weight for weight in low.graph.initializer}
     for node in low.graph.node:
         if node.op_type == "Resize":
-            wanted = {item.name: item for item in node.attribute}
-            if "antialias" in wanted and wanted["antialias"].i:
-                raise ExportError(node.name, "antialias cannot be lowered to opset 17", "resize without it")
+            for item in node.attribute:
+                if item.name in RESIZE_NEW and onnx.helper.get_attribute_value(item) not in RESIZE_NEW[item.name]:
+                    raise ExportError(node.name, f"{item.name} cannot be lowered to opset 17", "resize without it")
             kept = [item for item in node.attribute if item.name not in RESIZE_NEW]
             del node.attribute[:]
             node.attribute.extend(kept)
@@ -107,17 +86,17 @@ def lower_opset(model: Any) -> Any:
 
 def _axes_to_attribute(node: Any, constants: dict[str, Any]) -> None:
     kept = [item for item in node.attribute if item.name not in ("axes", "noop_with_empty_axes")]
-    axes = numpy_helper.to_array(constants[node.input[1]]).tolist() if len(node.input) > 1 and node.input[1] else None
+    given = len(node.input) > 1 and bool(node.input[1])
+    if given and node.input[1] not in constants:
+        raise ExportError(node.name, "computed axes cannot be lowered to opset 17", "reduce over constant axes")
+    axes = numpy_helper.to_array(constants[node.input[1]]).tolist() if given else None
+    if not axes and any(item.name == "noop_with_empty_axes" and item.i for item in node.attribute):
+        raise ExportError(node.name, "a reduction over no axes cannot be lowered to opset 17", "leave it out")
     del node.attribute[:]
     node.attribute.extend(kept)
-    if axes is not None:
+    if axes:
         node.attribute.append(onnx.helper.make_attribute("axes", axes))
     del node.input[1:]
-
-
-def refused_ops(model: Any, allowed: frozenset[str] = TENSORRT_8_5) -> list[str]:
-    """Operators outside an allow-list, sorted."""
-    return sorted({node.op_type for node in model.graph.node} - allowed)
 
 
 def fold_weights(model: Any) -> Any:

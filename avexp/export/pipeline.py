@@ -1,5 +1,6 @@
 """``export.py``: a trained run -> a bundle of plans, each proven against the checkpoint on the validation split."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ def export(config: ExportConfig, run: RunFolder) -> None:
     source = find_run(Path(config.storage.outputs), config.run)
     checkpoint = checkpoint_of(source, config.checkpoint)
     predictor = load_predictor(checkpoint)
+    predictor = replace(predictor, postprocess=plans.postprocess_of_plans(predictor.postprocess))
     dataset = trained_on(predictor, Path(config.storage.root))
     image_size = dataset.manifest.image_sizes_px[0]
     console.print(f"export {source.id}, {checkpoint.name}, for {image_size[0]}x{image_size[1]} frames", markup=False)
@@ -96,6 +98,7 @@ def _make_plans(
     with bar("export graphs") as advance:
         advance(0, 3)
         constants = export_onnx(predictor.network, image_size, fp32, config.batch_max)
+        constants["decode"] = plans.decode_rules(predictor.postprocess)
         save(strip(load(fp32)), fp32)
         advance(1, 3)
         frames = calibration_frames(dataset, config)

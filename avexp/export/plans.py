@@ -1,6 +1,7 @@
 """The plans of a bundle: which there are, what each was made of, what each target still has to build."""
 
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -10,17 +11,18 @@ from omegaconf import OmegaConf
 
 from avexp.core.config import ExportConfig
 from avexp.core.errors import ExportError, did_you_mean
-from avexp.core.files import digest_json, write_json, write_text
+from avexp.core.files import write_json, write_text
 from avexp.core.hardware import Hardware, machine
 from avexp.core.stage import conf_folder
 from avexp.evaluate.plan_predictor import BundlePlan
 from avexp.export.build_spec import build_script, spec_for
 from avexp.export.bundle import BundleWriter
 from avexp.export.graph import INPUT
-from avexp.export.onnx_form import fold_weights, load, lower_opset, refused_ops, save
+from avexp.export.onnx_form import LOW_OPSET, fold_weights, load, lower_opset, save
 from avexp.export.proof import Proof
 from avexp.export.quantise import quantise
-from avexp.models.postprocess import Postprocess
+from avexp.export.tensorrt_parser import parser_faults
+from avexp.models.postprocess import Postprocess, RowLanes
 
 Frames = npt.NDArray[np.uint8]
 BACKENDS = ("openvino", "onnxruntime")
@@ -101,7 +103,7 @@ def make(config: ExportConfig, writer: BundleWriter, constants: dict[str, Any], 
     if "int8" in config.precisions:
         qdq = writer.path("model.int8.qdq.onnx")
         calibration["zero_ranges"] = quantise(fp32, qdq, (frame[None] for frame in frames), config.calibration_method)
-        calibration["digest"] = digest_json([int(frame.astype(np.uint64).sum()) for frame in frames])
+        calibration["digest"] = sha256(frames.tobytes()).hexdigest()
         save(fold_weights(load(qdq)), writer.path("model.int8.onnx"))
         files["int8"] = "model.int8.onnx"
     order = [(precision, backend) for precision in ("int8", "fp32") for backend in BACKENDS]
@@ -122,6 +124,21 @@ def _entry(config: ExportConfig, writer: BundleWriter, backend: str, precision: 
         "build": {"precision_hint": "f32"} if backend == "openvino" else {},
         **writer.entry(file),
     }
+
+
+def postprocess_of_plans(postprocess: Postprocess) -> Postprocess:
+    """What plans and checkpoint are judged with: plans give rows of lanes and no lane map to cluster."""
+    if isinstance(postprocess.lanes, RowLanes):
+        return postprocess
+    return Postprocess(objects=postprocess.objects, lanes=RowLanes())
+
+
+def decode_rules(postprocess: Postprocess) -> dict[str, Any]:
+    """How the runtime decodes: as the plans were judged. (How sure an object must be is the car's own matter.)"""
+    rules: dict[str, Any] = {"nms_iou": postprocess.objects.nms_iou}
+    if isinstance(postprocess.lanes, RowLanes):
+        rules |= {"lane_score_min": postprocess.lanes.score_min, "lane_rows_min": postprocess.lanes.rows_min}
+    return rules
 
 
 def add_verdicts(writer: BundleWriter, made: Made, proof: Proof) -> None:
@@ -167,7 +184,7 @@ def _pending(
         "script": f"plans/{spec.plan}.sh",
     }
     if refused:
-        entry |= {"status": "unsupported", "reason": f"its parser takes no {', '.join(refused)}"}
+        entry |= {"status": "unsupported", "reason": f"it cannot be built there: {'; '.join(refused)}"}
         return entry
     write_json(writer.path(f"{spec.plan}.json"), spec.as_dict())
     write_text(writer.path(f"{spec.plan}.sh"), build_script(spec))
@@ -175,19 +192,22 @@ def _pending(
 
 
 def _target_graph(writer: BundleWriter, hardware: Hardware, precision: str) -> tuple[str, list[str]]:
-    """File name of the graph that a target's parser takes, and the operators it refuses."""
+    """File name of the graph that a target's parser takes, and why it would refuse it."""
     name = "model.int8.qdq.onnx" if precision == "int8" else "model.fp32.onnx"
     opset_max = hardware.toolchain.opset_max
     if not writer.path(name).is_file():
-        return name, ["int8 graph: it was not exported"]
-    if opset_max >= 18:
-        return name, []
-    if opset_max < 17:
-        return name, [f"opset above {opset_max}"]
+        return name, ["the int8 graph was not exported"]
+    if opset_max < LOW_OPSET:
+        return name, [f"it takes no opset above {opset_max}"]
     low = name.replace(".onnx", ".opset17.onnx")
-    if not writer.path(low).is_file():
-        save(lower_opset(load(writer.path(name))), writer.path(low))
-    return low, refused_ops(load(writer.path(low)))
+    try:
+        if not writer.path(low).is_file():
+            save(lower_opset(load(writer.path(name))), writer.path(low))
+        faults = parser_faults(load(writer.path(low)))
+    except ExportError as fault:
+        low, faults = name, [str(fault)]
+    # one graph for all of TensorRT; a newer parser may take what 8.5's does not
+    return (name, []) if faults and opset_max > LOW_OPSET else (low, faults)
 
 
 def profile(name: str) -> Hardware:

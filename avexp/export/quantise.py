@@ -6,7 +6,7 @@ which hold no convolution, stay float.
 
 import logging
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,8 @@ HEAVY = ("Conv", "Gemm", "MatMul", "ConvTranspose")
 METHODS = {"minmax": "MinMax", "percentile": "Percentile", "entropy": "Entropy"}
 """Calibration methods, and onnxruntime's names for them."""
 FORM = {"ActivationSymmetric": True, "WeightSymmetric": True, "AddQDQPairToWeight": True, "QuantizeBias": False}
+FRAMES_AT_ONCE = 8
+"""Histograms need all activations of a frame, some 30 MB for a small network: so many frames are held, not all."""
 Frames = npt.NDArray[np.uint8]
 
 
@@ -45,15 +47,15 @@ def quantise(
     """
     if method not in METHODS:
         raise ExportError(f"calibration_method={method}", "no such method", f"known: {', '.join(METHODS)}")
-    reader = _Reader(load(source).graph.input[0].name, iter(frames))
+    reader = _Reader(load(source).graph.input[0].name, list(frames))
+    if not reader.frames:
+        raise ExportError("calibration", "no frames in the calibration slice", "choose another calibration_slice")
     with tempfile.TemporaryDirectory() as folder:
         model = strip(load(_calibrated(source, Path(folder), reader, method, set(float_nodes))))
-    if reader.count == 0:
-        raise ExportError("calibration", "no frames in the calibration slice", "choose another calibration_slice")
-    save(model, target)
     faults = form_faults(model)
     if faults:
         raise ExportError(str(target), f"is not in the promised form: {faults[0]}", "report it with the graph")
+    save(model, target)
     return zero_ranges(model)
 
 
@@ -66,7 +68,8 @@ def _calibrated(source: Path, folder: Path, reader: "_Reader", method: str, floa
     before = logging.getLogger().level
     try:
         logging.getLogger().setLevel(logging.ERROR)
-        quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
+        # its optimiser fuses casts into bool -> uint8, which TensorRT refuses; there is nothing else left for it to do
+        quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True, skip_optimization=True)
         quantize_static(
             str(prepared),
             str(raw),
@@ -77,7 +80,7 @@ def _calibrated(source: Path, folder: Path, reader: "_Reader", method: str, floa
             per_channel=True,
             calibrate_method=getattr(CalibrationMethod, METHODS[method]),
             nodes_to_exclude=sorted(light_nodes(load(prepared)) | float_nodes),
-            extra_options=FORM,
+            extra_options=FORM if method == "minmax" else {**FORM, "CalibStridedMinMax": _at_once(len(reader))},
         )
     finally:
         logging.getLogger().setLevel(before)
@@ -85,21 +88,27 @@ def _calibrated(source: Path, folder: Path, reader: "_Reader", method: str, floa
 
 
 class _Reader:
-    """Hands calibration frames to onnxruntime."""
+    """Hands calibration frames to onnxruntime, a few at a time if it asks so."""
 
-    def __init__(self, name: str, frames: Iterator[Frames]) -> None:
-        self.name, self.frames, self.count = name, frames, 0
+    def __init__(self, name: str, frames: list[Frames]) -> None:
+        self.name, self.frames = name, frames
+        self.set_range(0, len(frames))
 
     def get_next(self) -> dict[str, Frames] | None:
-        frame = next(self.frames, None)
-        self.count += frame is not None
+        frame = next(self.rest, None)
         return None if frame is None else {self.name: frame}
 
     def __len__(self) -> int:
-        return 1 << 30
+        return len(self.frames)
 
     def set_range(self, start_index: int, end_index: int) -> None:
-        """Part of onnxruntime's interface; frames come in one go."""
+        """The frames that ``get_next`` hands out from now on."""
+        self.rest = iter(self.frames[start_index:end_index])
+
+
+def _at_once(count: int) -> int:
+    """Largest divisor of the number of frames that is small: onnxruntime wants equal parts."""
+    return max(size for size in range(1, FRAMES_AT_ONCE + 1) if count % size == 0)
 
 
 def light_nodes(model: Any) -> set[str]:

@@ -130,7 +130,8 @@ class EndToEnd(nn.Module):
 
     def forward(self, image: Tensor) -> Outputs:
         """uint8 [B, height, width, 3] RGB -> outputs by name."""
-        pixels = image.permute(0, 3, 1, 2).to(torch.float32) * (1.0 / 255.0)
+        # cast first: TensorRT takes uint8 into a cast and into nothing else
+        pixels = image.to(torch.float32).permute(0, 3, 1, 2) * (1.0 / 255.0)
         return self.network.decode(self.network(self.resize(pixels, self.network.size_px)), self.geometry)
 
 

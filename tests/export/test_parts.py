@@ -1,6 +1,7 @@
 import json
 import os
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -27,21 +28,37 @@ XAVIER = [
 """The recorded line: a wanted change is made here too."""
 
 
+RECORD = Path(__file__).with_name("build_xavier_int8.sh.txt")
+
+
 def xavier():
     return spec_for(profile("xavier"), "int8", "model.int8.qdq.opset17.onnx", "image", (360, 640), 8, 1024)
 
 
 def test_the_trtexec_line_is_the_recorded_one():
     assert trtexec_flags(xavier(), 8) == XAVIER
+    assert build_script(xavier()) == RECORD.read_text(), f"if the change is wanted, write the new text to {RECORD.name}"
     assert trtexec_flags(xavier(), 11) == XAVIER[:-2], "11 is strongly typed"
 
 
 @pytest.mark.parametrize(
-    ("version", "code", "word"),
-    [("v8502", 0, "--int8"), ("v100300", 1, "does not serve xavier"), ("", 1, "no version")],
+    ("name", "precision", "version", "code", "word"),
+    [
+        ("xavier", "int8", "v8502", 0, "--int8"),
+        ("xavier", "int8", "v8601", 1, "TensorRT 8.6 does not serve xavier: it takes 8.5 to 8.5"),
+        ("xavier", "int8", "v100300", 1, "TensorRT 10.3 does not serve xavier"),
+        ("xavier", "int8", "", 1, "no version"),
+        ("dgx1_v100", "fp16", "v100400", 0, "--fp16"),
+        ("dgx1_v100", "fp16", "v100500", 1, "TensorRT 10.5 does not serve dgx1_v100: it takes 8.5 to 10.4"),
+        ("dgx_h200", "fp32", "v110401", 0, "--noTF32"),
+        ("dgx_h200", "int8", "v110401", 0, "dgx_h200-trt-int8.plan"),
+        ("dgx_h200", "fp16", "v110401", 1, "builds no fp16 plan from a float graph"),
+        ("dgx_h200", "fp16", "v101601", 0, "--fp16"),
+    ],
 )
-def test_the_build_script_asks_trtexec_for_its_version(tmp_path, version, code, word):
-    (tmp_path / "build.sh").write_text(build_script(xavier()))
+def test_the_build_script_asks_trtexec_for_its_version(tmp_path, name, precision, version, code, word):
+    spec = spec_for(profile(name), precision, "model.onnx", "image", (360, 640), 8, 1024)
+    (tmp_path / "build.sh").write_text(build_script(spec))
     fake = tmp_path / "bin" / "trtexec"
     fake.parent.mkdir()
     fake.write_text(
@@ -54,6 +71,16 @@ def test_the_build_script_asks_trtexec_for_its_version(tmp_path, version, code, 
     )
     assert done.returncode == code, done.stdout + done.stderr
     assert word in done.stdout
+
+
+def test_a_dla_takes_one_batch_size_and_fp16():
+    spec = spec_for(profile("orin"), "fp16", "m.onnx", "image", (360, 640), 8, 1024, dla_core=1)
+    assert (spec.plan, spec.batch) == ("orin-trt-fp16-dla1", (1, 1, 1))
+    assert trtexec_flags(spec, 10)[-3:] == ["--fp16", "--useDLACore=1", "--allowGPUFallback"]
+    with pytest.raises(ExportError, match="the platform has 0 DLA cores"):
+        spec_for(profile("t4"), "fp16", "m.onnx", "image", (360, 640), 8, 1024, dla_core=0)
+    with pytest.raises(ExportError, match="takes no int8 graph of ours"):
+        spec_for(profile("xavier"), "int8", "m.onnx", "image", (360, 640), 8, 1024, dla_core=0)
 
 
 def test_what_cannot_be_built_here_says_where(tmp_path):
