@@ -28,10 +28,12 @@ class Loader:
     evaluation_batch_size: int = 16
     threads: int = 2  # decoding threads
     ahead: int = 3  # batches prepared ahead
+    keep_mib: int = 0  # [MiB] of decoded training frames that stay in memory
     most_bad_share: float = 0.01  # of the frames may be unreadable before the run stops
 
     def __post_init__(self) -> None:
         _ranges(self, batch_size=(1, 65536), evaluation_batch_size=(1, 65536), threads=(1, 256), ahead=(1, 64))
+        _ranges(self, keep_mib=(0, 1 << 30))
         _ranges(self, most_bad_share=(0.0, 1.0))
 
 

@@ -17,6 +17,9 @@ from avexp.records.prediction import Prediction
 from avexp.train.predictor import image_size_of
 from avexp.train.truth import DatasetTruth
 
+CONSTANT_FRAMES = 512
+"""Training frames at most, evenly spread, that the constant predictor is fitted on: more would not move a constant."""
+
 
 class Predictor(Protocol):
     """Anything that turns a batch of full-size frames into Predictions: a network, a plan."""
@@ -84,6 +87,8 @@ def _add(result: Judged, predictions: Sequence[Prediction], batch: Batch, truth:
 
 def judge_constant(dataset: Dataset, rows: npt.NDArray[np.int64], train_rows: npt.NDArray[np.int64]) -> Judged:
     """The image-blind constant predictor, fitted on training labels, judged on others."""
+    step = -(-len(train_rows) // CONSTANT_FRAMES)
+    train_rows = train_rows[::step]
     train, truth = DatasetTruth(dataset, train_rows), DatasetTruth(dataset, rows)
     sensor = dataset.sensor(int(train_rows[0]))
     size = dataset.manifest.image_sizes_px[0]

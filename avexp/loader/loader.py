@@ -7,6 +7,7 @@ The contract with Lightning (facts: it calls ``iter()`` before ``set_epoch``, ne
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -85,6 +86,7 @@ class Loader:
         ahead: batches that are prepared ahead.
         quarantine: takes note of bad frames.
         pin: page-locked batches.
+        keep_mib: [MiB] of decoded frames that stay in memory, the first ones that were read; without their Labels.
     """
 
     def __init__(
@@ -102,6 +104,7 @@ class Loader:
         ahead: int = 3,
         quarantine: Quarantine | None = None,
         pin: bool = False,
+        keep_mib: int = 0,
     ) -> None:
         if training and len(rows) < batch_size * ranks:
             what = f"{len(rows)} training frames make no batch of {batch_size} on {ranks} rank(s)"
@@ -112,6 +115,8 @@ class Loader:
         self.quarantine = quarantine or Quarantine()
         self.sampler, self.batch_sampler = EpochSampler(), None
         self._position = 0
+        self._kept: dict[int, Sample] = {}
+        self._room = keep_mib << 20
         self._pool: ThreadPoolExecutor | None = None
 
     def __len__(self) -> int:
@@ -173,11 +178,17 @@ class Loader:
     def _sample(self, row: int) -> Sample | None:
         if row < 0:
             return None
+        if (kept := self._kept.get(row)) is not None:
+            return kept
         try:
-            return read_sample(self.dataset, row, self.least_width_px)
+            sample = read_sample(self.dataset, row, self.least_width_px)
         except DataError as fault:
             self.quarantine.add(fault, len(self.rows))
             return None
+        if self._room > 0:
+            self._kept[row] = replace(sample, labels=None)
+            self._room -= sample.image.nbytes + sum(array.nbytes for array in sample.arrays.values())
+        return sample
 
 
 __all__ = ["EpochSampler", "Loader", "Quarantine", "key_hash"]

@@ -30,7 +30,7 @@ class AveragePrecision:
 
 
 def average_precision(frames: list[FrameObjects], classes: list[str]) -> AveragePrecision:
-    """AP of predicted objects over frames; ignore regions are crowds of every class.
+    """AP of predicted objects over frames; ignore regions are crowds of their class, or of every class.
 
     Args:
         frames: predicted and true objects of each frame.
@@ -79,8 +79,8 @@ def _coco_truth(frames: list[FrameObjects], classes: list[str]) -> dict[str, Any
     for number, frame in enumerate(frames, 1):
         for box, index in zip(frame.true_boxes, frame.true_classes, strict=True):
             add(number, int(index) + 1, box, 0)
-        for box in frame.ignore:
-            for index in range(len(classes)):
+        for box, wanted in zip(frame.ignore, frame.ignore_classes, strict=True):
+            for index in range(len(classes)) if wanted < 0 else [int(wanted)]:
                 add(number, index + 1, box, 1)
     return {
         "info": {},

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from avexp.metrics.difficulty import MODERATE
 from avexp.metrics.lanes import culane_counts, true_lanes, tusimple_score
 from avexp.metrics.matching import FrameMatches, FrameObjects, match
 from avexp.metrics.path import HORIZONS_S, path_error_m
@@ -25,14 +26,17 @@ class FrameEvidence:
 
     Attributes:
         conditions: such as ``{"light": "night", "weather": "rain", "road": "urban"}``.
-        objects: predicted and true objects; None where the frame says nothing about them.
+        objects: predicted and true objects up to moderate difficulty; None where the frame says nothing about them.
         matches: of the objects at IoU 0.5.
+        every: all labelled objects, and ``every_match`` their matches.
         sums: numerator and denominator by KPI.
     """
 
     conditions: dict[str, str]
     objects: FrameObjects | None = None
     matches: FrameMatches | None = None
+    every: FrameObjects | None = None
+    every_match: FrameMatches | None = None
     sums: Sums = field(default_factory=dict)
 
 
@@ -50,10 +54,11 @@ def gather(
     """
     conditions = {name: value.value for name, value in truth.conditions}
     sums: Sums = {}
-    objects = matches = None
+    objects = matches = every = every_match = None
     if "objects" in truth.tasks and prediction.boxes is not None:
-        objects = FrameObjects.of(prediction, truth, sensor, classes)
-        matches = match(objects)
+        objects = FrameObjects.of(prediction, truth, sensor, classes, image_size[1], MODERATE)
+        every = FrameObjects.of(prediction, truth, sensor, classes)
+        matches, every_match = match(objects), match(every)
         sums |= _object_sums(objects, matches)
     if "lanes" in truth.tasks and prediction.lanes is not None:
         sums |= _lane_sums(prediction, truth, sensor, image_size)
@@ -61,7 +66,9 @@ def gather(
         sums["drivable/iou"] = iou_counts(prediction.drivable, truth, sensor, image_size)
     if "path" in truth.tasks and truth.path is not None:
         sums |= _path_sums(prediction, truth.path)
-    return FrameEvidence(conditions=conditions, objects=objects, matches=matches, sums=sums)
+    return FrameEvidence(
+        conditions=conditions, objects=objects, matches=matches, every=every, every_match=every_match, sums=sums
+    )
 
 
 def _object_sums(objects: FrameObjects, matches: FrameMatches) -> Sums:

@@ -15,7 +15,7 @@ from avexp.metrics.matching import FrameMatches, FrameObjects, Ints, confusion, 
 from avexp.records.labels import OBJECT_CLASSES, Conditions, Labels, Task
 from avexp.records.prediction import Prediction
 
-STATE_FORMAT = 1
+STATE_FORMAT = 2
 CONDITION_NAMES = tuple(Conditions.model_fields)
 
 
@@ -47,6 +47,7 @@ def kpi_table(classes: Iterable[str] = OBJECT_CLASSES) -> dict[str, Kpi]:
         Kpi("objects/ap50", "objects", "AP50", headline=True),
         Kpi("objects/ap50_95", "objects", "AP50-95"),
         *per_class,
+        Kpi("objects/ap50_all", "objects", "AP50 of all labelled"),
         Kpi("objects/distance_error_m", "objects", "distance error", "m", False),
         Kpi("objects/light_state_accuracy", "objects", "light state accuracy"),
         Kpi("objects/ece", "objects", "calibration error", "", False),
@@ -100,6 +101,7 @@ class KpiAccumulator:
     def __init__(self, classes: Iterable[str] = OBJECT_CLASSES) -> None:
         self.classes = list(classes)
         self.frames: dict[str, FrameEvidence] = {}
+        self._known: dict[tuple[tuple[str, str], ...], dict[str, float]] = {}
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -116,6 +118,7 @@ class KpiAccumulator:
         """
         if key not in self.frames:
             self.frames[key] = gather(prediction, truth, sensor, image_size, self.classes)
+            self._known.clear()
 
     def merge(self, other: Self) -> None:
         """Take in the frames of another rank.
@@ -126,6 +129,7 @@ class KpiAccumulator:
         if other.classes != self.classes:
             raise DataError("kpi merge", f"classes {other.classes} and {self.classes} differ", "evaluate one dataset")
         self.frames = other.frames | self.frames
+        self._known.clear()
 
     def state(self) -> dict[str, Any]:
         """Picklable state for another process or file."""
@@ -166,6 +170,12 @@ class KpiAccumulator:
         Raises:
             DataError: an unknown condition.
         """
+        wanted = tuple(sorted((where or {}).items()))
+        if wanted not in self._known:
+            self._known[wanted] = self._compute(where)
+        return dict(self._known[wanted])
+
+    def _compute(self, where: dict[str, str] | None) -> dict[str, float]:
         chosen = [self.frames[key] for key in self.keys(where)]
         values: dict[str, float] = {}
         names = {name for frame in chosen for name in frame.sums}
@@ -178,8 +188,14 @@ class KpiAccumulator:
         precision = average_precision(frames, self.classes)
         values |= {"objects/ap50": precision.ap50, "objects/ap50_95": precision.ap50_95}
         values |= {f"objects/ap50/{name}": value for name, value in precision.ap50_of.items()}
+        values["objects/ap50_all"] = self._ap50_of_all(where)
         values["objects/ece"] = self.reliability(where).ece
         return {name: values[name] for name in kpi_table(self.classes) if np.isfinite(values.get(name, np.nan))}
+
+    def _ap50_of_all(self, where: dict[str, str] | None) -> float:
+        chosen = [self.frames[key] for key in self.keys(where)]
+        frames, matches = [frame.every or _NOTHING for frame in chosen], [f.every_match or _NO_MATCH for f in chosen]
+        return float(DetectionEvidence.of(frames, matches, self.classes).ap50()[0])
 
     def compute_by_condition(self) -> dict[str, dict[str, float]]:
         """KPIs of each single condition, by its name such as ``light=night``."""

@@ -11,6 +11,7 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
+from avexp.metrics.difficulty import ALL, Difficulty
 from avexp.records.labels import LIGHT_STATES, Labels
 from avexp.records.prediction import Prediction
 
@@ -38,7 +39,8 @@ class FrameObjects:
         true_classes: [M].
         true_distances: [M] [m], NaN where unknown.
         true_states: [M] light state index, -1 where none.
-        ignore: [I, 4] boxes that count neither way, for any class.
+        ignore: [I, 4] boxes that count neither way.
+        ignore_classes: [I] for which class, -1 for any.
     """
 
     boxes: Singles
@@ -51,6 +53,7 @@ class FrameObjects:
     true_distances: Singles
     true_states: Ints
     ignore: Singles
+    ignore_classes: Ints
 
     @classmethod
     def none(cls) -> Self:
@@ -68,28 +71,43 @@ class FrameObjects:
             true_distances=no_numbers,
             true_states=no_codes,
             ignore=no_boxes,
+            ignore_classes=no_codes,
         )
 
     @classmethod
-    def of(cls, prediction: Prediction, truth: Labels, sensor: str, classes: list[str]) -> Self:
-        """Join a prediction that has boxes with the truth of one camera; true objects of unknown classes are ignored."""
+    def of(
+        cls,
+        prediction: Prediction,
+        truth: Labels,
+        sensor: str,
+        classes: list[str],
+        image_height_px: float = 0.0,
+        difficulty: Difficulty = ALL,
+    ) -> Self:
+        """Join a prediction that has boxes with the truth of one camera.
+
+        True objects of unknown classes are ignored; so are, for their class, those beyond the difficulty.
+        """
         rows: list[tuple[float, ...]] = []
-        ignore = [box.box for box in truth.ignore if box.sensor == sensor and "objects" in box.tasks]
+        ignore = [(*box.box, -1) for box in truth.ignore if box.sensor == sensor and "objects" in box.tasks]
         for thing in truth.objects:
             box = thing.box2d.get(sensor)
             if box is None:
                 continue
-            if thing.category not in classes:
-                ignore.append((box.x1, box.y1, box.x2, box.y2))
+            known = thing.category in classes
+            if not known or not difficulty.counts(box, image_height_px):
+                ignore.append((box.x1, box.y1, box.x2, box.y2, classes.index(thing.category) if known else -1))
                 continue
             state = thing.attributes.get("state", "")
             code = LIGHT_STATES.index(state) if state in LIGHT_STATES else -1
             distance = np.nan if thing.distance_m is None else thing.distance_m
             rows.append((box.x1, box.y1, box.x2, box.y2, classes.index(thing.category), distance, code))
         table = np.array(rows, np.float32).reshape(-1, 7)
+        regions = np.array(ignore, np.float32).reshape(-1, 5)
         boxes = np.zeros((0, 4), np.float32) if prediction.boxes is None else prediction.boxes.reshape(-1, 4)
         count = len(boxes)
         usable = np.isfinite(boxes).all(1) & np.isfinite(prediction.scores) & (boxes[:, 2:] > boxes[:, :2]).all(1)
+        usable &= boxes[:, 3] - boxes[:, 1] >= difficulty.height_min * image_height_px
         order = np.argsort(-prediction.scores, kind="stable")
         order = order[usable[order]]
         distances = prediction.distances if len(prediction.distances) == count else np.full(count, np.nan, np.float32)
@@ -104,7 +122,8 @@ class FrameObjects:
             true_classes=table[:, 4].astype(np.int64),
             true_distances=table[:, 5],
             true_states=table[:, 6].astype(np.int64),
-            ignore=np.array(ignore, np.float32).reshape(-1, 4),
+            ignore=regions[:, :4],
+            ignore_classes=regions[:, 4].astype(np.int64),
         )
 
 
@@ -149,13 +168,19 @@ def match(frame: FrameObjects, iou: float = MATCH_IOU) -> FrameMatches:
     """Match the boxes of a frame, class by class."""
     same = frame.classes[:, None] == frame.true_classes[None]
     pairs = np.where(same, overlaps(frame.boxes, frame.true_boxes), -1.0)
-    covered = (overlaps(frame.boxes, frame.ignore, of_first=True) >= iou).any(1)
+    covered = _covered(frame, iou)
     truth, ignored = _take(pairs, iou), covered.copy()
     ignored &= truth < 0
     for index in np.unique(frame.classes):
         surplus = np.flatnonzero(frame.classes == index)[MOST_PER_CLASS:]
         truth[surplus], ignored[surplus] = -1, True
     return FrameMatches(truth, ignored)
+
+
+def _covered(frame: FrameObjects, iou: float) -> Bools:
+    """[N] boxes that lie in an ignore region of their class."""
+    for_it = (frame.ignore_classes[None] == -1) | (frame.ignore_classes[None] == frame.classes[:, None])
+    return np.asarray(((overlaps(frame.boxes, frame.ignore, of_first=True) >= iou) & for_it).any(1))
 
 
 def _take(pairs: Floats, iou: float) -> Ints:
@@ -192,7 +217,7 @@ def confusion(frames: list[FrameObjects], classes: list[str], iou: float = MATCH
         sure = np.flatnonzero(frame.scores >= min_score)
         boxes = frame.boxes[sure]
         found = _take(overlaps(boxes, frame.true_boxes), iou)
-        ignored = (overlaps(boxes, frame.ignore, of_first=True) >= iou).any(1) & (found < 0)
+        ignored = _covered(frame, iou)[sure] & (found < 0)
         for index, truth, skip in zip(sure, found, ignored, strict=True):
             if not skip:
                 counts[frame.true_classes[truth] if truth >= 0 else BACKGROUND, frame.classes[index]] += 1

@@ -120,11 +120,12 @@ def tower(inputs: int, width: int, depth: int, shared: HeadInput) -> nn.Sequenti
     return nn.Sequential(*blocks)
 
 
-def output_conv(inputs: int, outputs: int, bias: float = 0.0) -> nn.Conv2d:
-    """A last 1x1 convolution with small weights."""
-    conv = nn.Conv2d(inputs, outputs, 1)
+def output_conv(inputs: int, outputs: int, bias: float | None = 0.0) -> nn.Conv2d:
+    """A last 1x1 convolution with small weights; None for no bias."""
+    conv = nn.Conv2d(inputs, outputs, 1, bias=bias is not None)
     nn.init.normal_(conv.weight, std=0.01)
-    nn.init.constant_(conv.bias, bias)  # type: ignore[arg-type]
+    if conv.bias is not None and bias is not None:
+        nn.init.constant_(conv.bias, bias)
     return conv
 
 

@@ -49,7 +49,7 @@ class Lanes(Head):
         self.rows, self.columns = shared.size_px[0] // self.stride, shared.size_px[1] // self.stride
         self.weights = {"place": 1.0, "offset": offset_weight, "exist": exist_weight, "map": map_weight}
         self.tower = tower(shared.channels[level], width, depth, shared)
-        self.place = output_conv(width, len(SLOTS))
+        self.place = output_conv(width, len(SLOTS), bias=None)  # a softmax would not see it, and it would wander
         self.exist = output_conv(width, len(SLOTS))
         self.map = output_conv(width, 1, -3.0)
         columns = torch.arange(self.columns) + 0.5

@@ -5,7 +5,7 @@ box samples over the whole kernel, which converge in a fraction of the epochs; G
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -35,6 +35,7 @@ class Objects(Head):
         box_weight: of the box loss against the heatmap's.
         distance_weight: of the distance loss.
         state_weight: of the light state loss.
+        class_weights: of the heatmap loss by class name, 1 where not named: rare classes need more.
     """
 
     task: ClassVar[str] = "objects"
@@ -49,6 +50,7 @@ class Objects(Head):
         box_weight: float = 2.0,
         distance_weight: float = 0.3,
         state_weight: float = 0.3,
+        class_weights: Mapping[str, float] | None = None,
     ) -> None:
         super().__init__()
         self.level, self.stride, self.top_k = level, shared.strides[level], top_k
@@ -63,6 +65,9 @@ class Objects(Head):
         ys, xs = torch.meshgrid(torch.arange(self.rows) + 0.5, torch.arange(self.columns) + 0.5, indexing="ij")
         self.register_buffer("grid", torch.stack([xs, ys]) * self.stride, persistent=False)
         self.grid: Tensor
+        by_class = [float((class_weights or {}).get(name, 1.0)) for name in self.classes]
+        self.register_buffer("class_weight", torch.tensor(by_class).view(1, -1, 1, 1), persistent=False)
+        self.class_weight: Tensor
 
     def forward(self, features: Sequence[Tensor]) -> Outputs:
         """heat [B, C, h, w] logits, sides [B, 4, h, w] log cells, distance [B, 1, h, w] log, state [B, 4, h, w] logits."""
@@ -80,10 +85,11 @@ class Objects(Head):
         valid = valid & labelled[:, None]
         boxes = torch.nan_to_num(batch.boxes)
         kernels = self._kernels(boxes) * valid[..., None, None]
-        heat = torch.zeros(len(batch), len(self.classes), self.rows, self.columns, device=boxes.device)
-        if kernels.shape[1]:
-            for index in range(len(self.classes)):
-                heat[:, index] = (kernels * (batch.classes == index)[..., None, None]).amax(1)
+        heat = torch.zeros(len(batch), len(self.classes), self.rows * self.columns, device=boxes.device)
+        channel = batch.classes.clamp(min=0)[..., None].expand(-1, -1, self.rows * self.columns)
+        heat = heat.scatter_reduce(1, channel, kernels.flatten(2), "amax").view(
+            *heat.shape[:2], self.rows, self.columns
+        )
         owner, weight = self._owners(kernels, boxes)
         gathered = torch.cat([boxes, torch.nan_to_num(batch.distances, nan=-1.0)[..., None]], -1)
         facts = _gather(gathered, owner)
@@ -120,8 +126,10 @@ class Objects(Head):
             empty = kernels.new_zeros(kernels.shape[0], self.rows, self.columns)
             return empty.long(), empty
         area = (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])
-        reach = torch.where(kernels > 0, area[..., None, None], torch.inf)
-        owner = reach.argmin(1)
+        smallest_first = area.argsort(1)
+        rank = smallest_first.argsort(1).to(kernels.dtype)  # amin of ranks, because argmin is ten times slower
+        first = torch.where(kernels > 0, rank[..., None, None], float(kernels.shape[1] - 1)).amin(1)
+        owner = smallest_first.gather(1, first.long().flatten(1)).view_as(first)
         value = kernels.gather(1, owner[:, None])[:, 0]
         total = kernels.sum((2, 3)).clamp(min=1e-6)
         return owner, value / total.gather(1, owner.flatten(1)).view_as(value)
@@ -140,7 +148,7 @@ class Objects(Head):
         # logs of the sigmoid, not of a rounded probability
         positive = functional.logsigmoid(heat) * (1 - heat.sigmoid()) ** 2 * (truth == 1.0)
         negative = functional.logsigmoid(-heat) * heat.sigmoid() ** 2 * (1 - truth) ** 4
-        focal = -(positive + negative * target["negative"] * (truth < 1.0)).sum()
+        focal = -((positive + negative * target["negative"] * (truth < 1.0)) * self.class_weight).sum()
         weight, count = target["weight"], target["count"]
         overlap = giou(self.boxes(raw["sides"].float()), target["box"])
         known = weight * (target["distance"] > 0)

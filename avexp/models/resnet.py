@@ -65,8 +65,8 @@ class ResNet(nn.Module):
 
     def __init__(
         self,
-        stem_width: int = 16,
-        widths: Sequence[int] = (24, 48, 96, 160),
+        stem_width: int = 24,
+        widths: Sequence[int] = (32, 64, 128, 192),
         depths: Sequence[int] = (1, 1, 1, 1),
         strides: Sequence[int] = (2, 2, 2, 2),
         kernel: int = 3,

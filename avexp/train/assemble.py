@@ -75,6 +75,7 @@ def make_data(config: TrainConfig, dataset: Dataset, rank: Rank, quarantine: Qua
         ahead=loader.ahead,
         quarantine=quarantine,
         pin=torch.cuda.is_available(),
+        keep_mib=loader.keep_mib,
     )
     val = evaluation_loader(dataset, val_rows, loader, rank, quarantine)
     return Data(dataset=dataset, train=train, val=val, train_rows=train_rows, val_rows=val_rows)

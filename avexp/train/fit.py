@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from omegaconf import OmegaConf
 from pytorch_lightning import Callback, Trainer
-from pytorch_lightning.callbacks import EarlyStopping, EMAWeightAveraging
+from pytorch_lightning.callbacks import EarlyStopping
 
 from avexp.core.config import TrainConfig
 from avexp.core.errors import AvexpError, ConfigError, DataError
@@ -36,6 +36,7 @@ from avexp.train.assemble import (
     open_dataset,
     total_steps,
 )
+from avexp.train.averages import Averages
 from avexp.train.checkpointing import AtomicIO, StepCheckpoint, best_score, newest_valid
 from avexp.train.module import Perception
 from avexp.train.precision import lightning_precision
@@ -173,7 +174,7 @@ def _trainer(config: TrainConfig, run: RunFolder, steps: int, callbacks: list[Ca
     if chosen.ema_decay is not None:
         # first, so that its averages are what is validated and saved; not before the warm-up is over
         start = min(100, steps // 10)
-        callbacks = [EMAWeightAveraging(decay=chosen.ema_decay, update_starting_at_step=start), *callbacks]
+        callbacks = [Averages(chosen.ema_decay, start), *callbacks]
     if chosen.early_stopping_patience is not None:
         callbacks = [*callbacks, EarlyStopping(chosen.monitor, patience=chosen.early_stopping_patience, mode="max")]
     return Trainer(

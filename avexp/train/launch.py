@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 from avexp.core.config import TrainConfig
@@ -52,7 +53,8 @@ def strategy(config: TrainConfig) -> Any:
     from pytorch_lightning.strategies import DDPStrategy
 
     backend = "nccl" if config.hardware.accelerator.name == "cuda" else "gloo"
-    return DDPStrategy(process_group_backend=backend, timeout=timedelta(minutes=10))
+    # a neck makes levels that no chosen head looks at
+    return DDPStrategy(find_unused_parameters=True, process_group_backend=backend, timeout=timedelta(minutes=10))
 
 
 def threads_per_rank(config: TrainConfig) -> int:
@@ -100,13 +102,14 @@ def _start(run: RunFolder, number: int, count: int, port: int) -> subprocess.Pop
         "MASTER_PORT": str(port),
         "TORCHELASTIC_RUN_ID": run.id,
     }
-    # rank 0 keeps the terminal, the others write to their logs
-    output = None if number == 0 else _log(run, number).open("ab")
     command = [sys.executable, "-m", "avexp.train.rank", str(run.path)]
-    return subprocess.Popen(command, env=environment, stdout=output, stderr=output)
+    if number == 0:  # it keeps the terminal, the others write to their logs
+        return subprocess.Popen(command, env=environment)
+    with _log(run, number).open("ab") as log:
+        return subprocess.Popen(command, env=environment, stdout=log, stderr=log)
 
 
-def _log(run: RunFolder, number: int) -> Any:
+def _log(run: RunFolder, number: int) -> Path:
     return run.path / (f"rank{number}.txt" if number else "log.txt")
 
 

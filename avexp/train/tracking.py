@@ -3,12 +3,15 @@
 import time
 from typing import Any
 
+import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from rich.progress import Progress, TaskID
+from torch import Tensor
 
 from avexp.core.progress import LOG_EVERY_S, columns, console
 from avexp.store.cost import CostMeter
 from avexp.store.tracker import Tracker
+from avexp.train.module import mean_over_ranks
 
 HEADLINES = {"objects/ap50": "AP50", "lanes/f1": "lane F1", "drivable/iou": "IoU", "path/error_2s_m": "path@2s [m]"}
 
@@ -25,7 +28,7 @@ class Journal(Callback):
 
     def __init__(self, tracker: Tracker, every: int, meter: CostMeter) -> None:
         self.tracker, self.every, self.meter = tracker, every, meter
-        self.sums: dict[str, float] = {}
+        self.sums: dict[str, Tensor | float] = {}
         self.count = 0
         self.waited_s = 0.0
         self.busy_s = 0.0
@@ -33,7 +36,7 @@ class Journal(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """Plain values only."""
-        return {"sums": self.sums, "count": self.count}
+        return {"sums": {name: float(value) for name, value in self.sums.items()}, "count": self.count}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from there."""
@@ -57,19 +60,19 @@ class Journal(Callback):
         now = time.perf_counter()
         if self._mark is not None:
             self.busy_s += now - self._mark
-        values = {"loss": float(outputs["loss"]), **{f"loss/{name}": float(v) for name, v in outputs["parts"].items()}}
+        values = {"loss": outputs["loss"].detach(), **{f"loss/{name}": v for name, v in outputs["parts"].items()}}
         for name, value in values.items():
-            self.sums[name] = self.sums.get(name, 0.0) + value
+            self.sums[name] = self.sums.get(name, 0.0) + value  # on its device: reading it would stop a GPU
         self.count += 1
         if trainer.global_step % self.every == 0 and not trainer.fit_loop._should_accumulate():
             rate = trainer.optimizers[0].param_groups[0]["lr"]
-            step_values = {f"train/{name}": value for name, value in values.items()}
+            step_values = {f"train/{name}": value for name, value in _over_ranks(values).items()}
             self.tracker.log({**step_values, "train/lr": float(rate)}, trainer.global_step)
         self._mark = time.perf_counter()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Epoch means and KPIs."""
-        values = {f"epoch/{name}": total / max(1, self.count) for name, total in self.sums.items()}
+        values = {f"epoch/{name}": total / max(1, self.count) for name, total in _over_ranks(self.sums).items()}
         if getattr(pl_module, "validated_epoch", -1) == trainer.current_epoch:
             validated: dict[str, float] = pl_module.validated  # type: ignore[assignment]
             values |= {f"val/{name}": value for name, value in validated.items()}
@@ -83,6 +86,14 @@ class Journal(Callback):
     def wait_share(self) -> float:
         """Share of the training time that the step waited for data."""
         return self.waited_s / max(1e-9, self.waited_s + self.busy_s)
+
+
+def _over_ranks(values: dict[str, Tensor | float]) -> dict[str, float]:
+    """Each rank knows its share of a global batch's loss: their mean is the loss. Every rank must call this."""
+    if not values:
+        return {}
+    stacked = torch.stack([torch.as_tensor(value, dtype=torch.float32) for value in values.values()])
+    return dict(zip(values, mean_over_ranks(stacked).tolist(), strict=True))
 
 
 class TrainBar(Callback):

@@ -180,6 +180,7 @@ def _cameras(count: int, width_px: int, height_px: int, pitch_rad: float, height
     return [Camera.from_sensor(sensor) for sensor in rig(count, width_px, height_px, pitch_rad, height_m, 1.0)]
 
 
+@lru_cache(maxsize=1)  # a reader describes a drive, then reads it
 def drive(spec: DriveSpec, seed: int) -> Drive:
     """Make the drive of a specification and seed; equal arguments give equal bytes (with equal library versions)."""
     rng = generator("world-drive", seed)

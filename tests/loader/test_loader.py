@@ -122,3 +122,14 @@ def test_batches_hold_what_the_order_says(lane_dataset):
     wanted = [lane_dataset.key(int(row)) for row in loader.order(0, 1)]
     assert list(loader)[1].keys == wanted
     assert np.unique(np.concatenate([loader.order(0, number) for number in range(len(loader))])).size == 36
+
+
+def test_frames_that_stay_in_memory_are_the_same_frames_and_bounded(lane_dataset):
+    plain, kept = train_loader(lane_dataset), train_loader(lane_dataset, keep_mib=1)
+    for _ in range(2):
+        for one, other in zip(plain, kept, strict=True):
+            assert one.keys == other.keys
+            assert torch.equal(one.images, other.images)
+            assert torch.equal(torch.nan_to_num(one.lanes), torch.nan_to_num(other.lanes))
+    image = next(iter(kept._kept.values())).image.nbytes
+    assert 0 < len(kept._kept) <= (1 << 20) // image + 3

@@ -25,6 +25,7 @@ def frame(truths, found, ignore=()) -> FrameObjects:
         true_distances=np.full(true_count, np.nan, np.float32),
         true_states=np.full(true_count, -1, np.int64),
         ignore=np.array(ignore, np.float32).reshape(-1, 4),
+        ignore_classes=np.full(len(ignore), -1),
     )
 
 

@@ -1,7 +1,9 @@
 import numpy as np
+import pytest
 
+from avexp.metrics.difficulty import ALL, EASY, HARD, MODERATE
 from avexp.metrics.matching import FrameObjects, confusion, match, overlaps
-from avexp.records.labels import Labels
+from avexp.records.labels import Box2D, Labels
 from avexp.records.prediction import Prediction
 
 CLASSES = ["car", "truck"]
@@ -71,3 +73,32 @@ def test_confusion_counts_swaps_misses_and_inventions():
     table = confusion([FrameObjects.of(prediction, labels, "front", CLASSES)], CLASSES)
     # rows truth, columns prediction: car found; a truck taken for a car; a truck missed; a truck invented
     assert table.tolist() == [[1, 0, 0], [1, 0, 1], [0, 1, 0]]
+
+
+@pytest.mark.parametrize(
+    ("height", "occlusion", "truncation", "easy", "moderate", "hard"),
+    [
+        (40, 0.0, 0.0, True, True, True),
+        (39, 0.0, 0.0, False, True, True),  # 40 px of 375 are the least of easy
+        (24, 0.0, 0.0, False, False, False),  # 25 px are the least of the others
+        (100, 0.4, 0.0, False, True, True),
+        (100, 0.6, 0.0, False, False, True),
+        (100, 0.0, 0.4, False, False, True),
+        (100, 0.9, 0.0, False, False, False),
+    ],
+)
+def test_levels_of_difficulty_are_kittis(height, occlusion, truncation, easy, moderate, hard):
+    box = Box2D(x1=0, y1=0, x2=50, y2=height, occlusion=occlusion, truncation=truncation)
+    assert [level.counts(box, 375) for level in (EASY, MODERATE, HARD)] == [easy, moderate, hard]
+    assert ALL.counts(box, 375)
+
+
+def test_what_is_too_hard_is_ignored_for_its_class_alone():
+    labels = truth(("car", (0, 0, 40, 20)), ("car", (100, 0, 140, 30)))
+    prediction = said((0, 0.9, (0, 0, 40, 19)), (0, 0.8, (0, -10, 40, 20)), (1, 0.7, (0, -10, 40, 20)))
+    frame = FrameObjects.of(prediction, labels, "front", CLASSES, 375, MODERATE)
+    # the car of 20 px does not count, and the prediction of 19 px is none that could
+    assert frame.true_boxes.tolist() == [[100, 0, 140, 30]]
+    assert frame.ignore_classes.tolist() == [0]
+    assert np.allclose(frame.scores, [0.8, 0.7])
+    assert match(frame).ignored.tolist() == [True, False], "a truck that is said to be there is wrong"

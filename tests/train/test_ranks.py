@@ -1,0 +1,68 @@
+"""Two processes over gloo do what one process does with the same global batch."""
+
+import json
+
+import pytest
+import torch
+
+from avexp.core.errors import RunError
+from avexp.train.fit import fit
+
+PLAIN = (
+    *("model.backbone.norm=group", "+model.neck.norm=group", "+model.norm=group"),
+    *("augmentation=[flip,shear,color]", "trainer.epochs=2", "trainer.log_every_steps=1"),
+)
+"""Group norm: batch statistics of half a batch would be others."""
+
+
+@pytest.fixture(scope="module")
+def alone(tiny_config):
+    config, run = tiny_config(*PLAIN)
+    fit(config, run)
+    return run
+
+
+@pytest.fixture(scope="module")
+def together(tiny_config):
+    config, run = tiny_config(*PLAIN, "hardware.devices=2", "loader.batch_size=3", "loader.evaluation_batch_size=2")
+    fit(config, run)
+    return run
+
+
+def values_of(run, prefix):
+    entries = [json.loads(line) for line in run.metrics.read_text().splitlines()]
+    return [
+        (entry["step"], name, value)
+        for entry in entries
+        for name, value in entry["values"].items()
+        if name.startswith(prefix)
+    ]
+
+
+def test_two_ranks_learn_the_same_weights(alone, together):
+    mine, theirs = (torch.load(run.step_checkpoints()[0], weights_only=True)["state_dict"] for run in (alone, together))
+    assert mine.keys() == theirs.keys()
+    for name, value in mine.items():
+        torch.testing.assert_close(
+            theirs[name], value, rtol=1e-4, atol=2e-5, msg=lambda text, name=name: f"{name}: {text}"
+        )
+
+
+def test_two_ranks_report_the_same_losses_and_kpis(alone, together):
+    for prefix in ("train/loss", "epoch/loss", "val/"):
+        mine, theirs = values_of(alone, prefix), values_of(together, prefix)
+        assert [entry[:2] for entry in mine] == [entry[:2] for entry in theirs]
+        assert [entry[2] for entry in theirs] == pytest.approx([entry[2] for entry in mine], rel=1e-3)
+
+
+def test_the_second_rank_keeps_its_own_log(together):
+    assert (together.path / "rank1.txt").is_file()
+    assert together.state() == "finished"
+
+
+def test_a_rank_that_fails_ends_the_run_with_one_line(tiny_config, capfd):
+    config, run = tiny_config(*PLAIN, "hardware.devices=2", "loader.batch_size=4000")
+    with pytest.raises(RunError, match="rank . of 2 failed"):
+        fit(config, run)
+    assert "make no batch of 4000 on 2 rank(s)" in (run.path / "rank1.txt").read_text()
+    assert "Traceback" not in capfd.readouterr().err
