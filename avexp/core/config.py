@@ -112,8 +112,8 @@ class ExportConfig(Stage):
     precisions: list[str] = field(default_factory=lambda: ["fp32", "int8"])
     targets: list[str] = field(default_factory=lambda: ["dgx1_v100", "xavier", "orin"])
     calibration_slice: str = "all"  # of the training split
-    calibration_frames: int = 128
-    calibration_method: str = "minmax"
+    calibration_frames: int = 64
+    calibration_method: str = "percentile"  # minmax, percentile or entropy
     validation_slice: str = "all"
     validation_frames_max: int | None = None
     loss_max: float = 0.01  # relative loss of each headline KPI that int8 may have

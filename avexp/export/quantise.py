@@ -4,9 +4,11 @@ Symmetric, zero point 0; weights per channel, kept float with their own Q and DQ
 which hold no convolution, stay float.
 """
 
+import io
 import logging
 import tempfile
 from collections.abc import Iterable
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +30,7 @@ Frames = npt.NDArray[np.uint8]
 
 
 def quantise(
-    source: Path, target: Path, frames: Iterable[Frames], method: str = "minmax", float_nodes: Iterable[str] = ()
+    source: Path, target: Path, frames: Iterable[Frames], method: str = "percentile", float_nodes: Iterable[str] = ()
 ) -> list[str]:
     """Calibrate and write the Q/DQ graph.
 
@@ -70,18 +72,19 @@ def _calibrated(source: Path, folder: Path, reader: "_Reader", method: str, floa
         logging.getLogger().setLevel(logging.ERROR)
         # its optimiser fuses casts into bool -> uint8, which TensorRT refuses; there is nothing else left for it to do
         quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True, skip_optimization=True)
-        quantize_static(
-            str(prepared),
-            str(raw),
-            reader,
-            quant_format=QuantFormat.QDQ,
-            activation_type=QuantType.QInt8,
-            weight_type=QuantType.QInt8,
-            per_channel=True,
-            calibrate_method=getattr(CalibrationMethod, METHODS[method]),
-            nodes_to_exclude=sorted(light_nodes(load(prepared)) | float_nodes),
-            extra_options=FORM if method == "minmax" else {**FORM, "CalibStridedMinMax": _at_once(len(reader))},
-        )
+        with redirect_stdout(io.StringIO()):  # it prints how it is doing
+            quantize_static(
+                str(prepared),
+                str(raw),
+                reader,
+                quant_format=QuantFormat.QDQ,
+                activation_type=QuantType.QInt8,
+                weight_type=QuantType.QInt8,
+                per_channel=True,
+                calibrate_method=getattr(CalibrationMethod, METHODS[method]),
+                nodes_to_exclude=sorted(light_nodes(load(prepared)) | float_nodes),
+                extra_options=FORM if method == "minmax" else {**FORM, "CalibStridedMinMax": _at_once(len(reader))},
+            )
     finally:
         logging.getLogger().setLevel(before)
     return raw
