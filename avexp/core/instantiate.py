@@ -75,5 +75,6 @@ def build(node: Any, place: str, **arguments: Any) -> Any:
         cause = fault.__cause__
         if isinstance(cause, AvexpError):
             raise cause from None
-        text = str(cause or fault).splitlines()[0]
+        # Hydra's own text spreads over lines: what, then why
+        text = " ".join(line.strip() for line in str(cause or fault).splitlines() if line.strip())
         raise ConfigError([f"{place}: {text}"]) from fault

@@ -27,7 +27,7 @@ class Signature:
 
 
 class UnknownTargetError(Exception):
-    """There is no such module or name. The text says which part is missing, and what there is."""
+    """There is no such module or name, or its file cannot be parsed. The text says which part is missing, and what there is."""
 
 
 @cache
@@ -56,7 +56,11 @@ def _find(name: str, path: list[str] | None) -> importlib.machinery.ModuleSpec |
 
 @cache
 def _tree(file: Path) -> ast.Module:
-    return ast.parse(file.read_text())
+    try:
+        return ast.parse(file.read_text())
+    except (SyntaxError, ValueError) as fault:
+        line = getattr(fault, "lineno", None)
+        raise UnknownTargetError(f"{file}{f', line {line},' if line else ''} is no Python: {fault.args[0]}") from fault
 
 
 def public_names(module: str) -> list[str]:

@@ -94,6 +94,12 @@ class StepCheckpoint(Callback):
             write_json(self.run.best_pointer, {"file": path.name, "step": self.last, self.monitor: self.best})
         self.tidy(trainer)
 
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """A run that ended before its first validation: its last checkpoint stands for the best."""
+        if self.best is None and self.last and trainer.is_global_zero:
+            path = self.run.step_checkpoint(self.last)
+            write_json(self.run.best_pointer, {"file": path.name, "step": self.last})
+
     def save(self, trainer: Trainer) -> None:
         """Save after this step, on all ranks together."""
         self.last = trainer.global_step

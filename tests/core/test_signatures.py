@@ -31,3 +31,10 @@ def test_inherited_constructor():
 def test_unknown_targets_say_what_is_missing(target, text):
     with pytest.raises(UnknownTargetError, match=text):
         signature_of(target)
+
+
+def test_a_file_that_is_no_python_is_named_with_its_line(tmp_path, monkeypatch):
+    (tmp_path / "torn_team.py").write_text("import os\nclass Half(:\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(UnknownTargetError, match=r"torn_team\.py, line 2, is no Python: invalid syntax"):
+        signature_of("torn_team.Half")

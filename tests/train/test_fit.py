@@ -39,6 +39,12 @@ def test_a_run_leaves_all_that_it_owes(finished):
     )
 
 
+def test_a_run_that_ends_before_its_first_validation_has_a_checkpoint(tiny_config):
+    config, run = tiny_config("trainer.steps_max=2")
+    assert fit(config, run) != fit(config, run), "no score: not a number"
+    assert run.best == run.step_checkpoint(2)
+
+
 def test_only_the_newest_and_the_best_stay(finished):
     _, run, _ = finished
     names = {path.name for path in run.step_checkpoints()}
