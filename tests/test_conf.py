@@ -95,3 +95,16 @@ def test_a_package_of_ones_own_adds_a_head_without_a_fork(tmp_path, monkeypatch)
     assert faults("train", [*words, "+model.heads.scene.widht=3"]) == [
         "model.heads.scene.widht: team.scene.Scene has no such argument; did you mean width?"
     ]
+
+
+@pytest.mark.parametrize("heads", ["objects", "lanes", "drivable", "path", "objects,lanes"])
+@pytest.mark.parametrize("experiment", sorted(path.stem for path in (CONF / "experiment").glob("*.yaml")))
+def test_every_experiment_takes_any_choice_of_heads(experiment, heads):
+    assert faults("train", [f"+experiment={experiment}", f"model/heads=[{heads}]", "data.source=."]) == []
+
+
+def test_options_of_a_head_that_was_not_chosen_are_named():
+    words = ["+experiment=quickstart", "model/heads=[lanes]", "+model.heads.objects.width=8"]
+    assert faults("train", words) == [
+        "model.heads.objects: has options but no _target_; choose it with model/heads=[...,objects]"
+    ]

@@ -33,7 +33,7 @@ def preflight(config: DictConfig, stage: str) -> list[str]:
     if not faults:
         # the rest reads values, so all of them must lead somewhere
         found, wrong = _typed(config, stage)
-        faults += [*_targets(config, ""), *_files(config, ""), *wrong]
+        faults += [*_nameless(config), *_targets(config, ""), *_files(config, ""), *wrong]
         if found is not None:
             faults += hardware_faults(found.hardware, stage)
     return list(dict.fromkeys(faults))
@@ -88,6 +88,14 @@ def _gaps(config: Any, path: str) -> Iterator[str]:
                 yield f"{place}: {child._value()} leads nowhere ({str(fault).splitlines()[0]})"
         else:
             yield from _gaps(child, place)
+
+
+def _nameless(config: DictConfig) -> Iterator[str]:
+    """Parts that were given options but never chosen."""
+    for group, how in (("model.heads", "model/heads=[...,{}]"), ("augmentation", "augmentation=[...,{}]")):
+        for name, place, child in _children(OmegaConf.select(config, group), group):
+            if isinstance(child, DictConfig) and not child._is_none() and "_target_" not in child:
+                yield f"{place}: has options but no _target_; choose it with {how.format(name)}"
 
 
 def _targets(node: Any, path: str) -> Iterator[str]:

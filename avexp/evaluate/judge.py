@@ -17,6 +17,8 @@ from avexp.records.prediction import Prediction
 from avexp.train.predictor import image_size_of
 from avexp.train.truth import DatasetTruth
 
+CONSTANT = "constant"
+"""Name of the image-blind predictor in tables."""
 CONSTANT_FRAMES = 512
 """Training frames at most, evenly spread, that the constant predictor is fitted on: more would not move a constant."""
 
@@ -98,7 +100,7 @@ def judge_constant(dataset: Dataset, rows: npt.NDArray[np.int64], train_rows: np
     for row in rows:
         key = dataset.key(int(row))
         evidence.update(key, constant, *truth(key), size)
-    return Judged("constant", evidence)
+    return Judged(CONSTANT, evidence)
 
 
 def picture_keys(dataset: Dataset, rows: npt.NDArray[np.int64], count: int) -> list[str]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from avexp.core.files import read_json, write_bytes
 from avexp.core.run_folder import RunFolder
-from avexp.evaluate.judge import Judged
+from avexp.evaluate.judge import CONSTANT, Judged
 from avexp.loader.sample import camera_arrays
 from avexp.metrics.kpi import HEADLINES, KpiAccumulator, find_kpi, kpi_table
 from avexp.records.dataset import Dataset
@@ -39,7 +39,8 @@ def kpi_rows(
     rows = []
     for name, kpi in kpi_table(classes).items():
         values = {column: found.get(name) for column, found in columns.items()}
-        if all(value is None for value in values.values()) or (headlines and not (kpi.headline or name in ALSO_SHOWN)):
+        # a task that nothing but the constant predictor answers is not in question
+        if all(value is None for column, value in values.items() if column != CONSTANT or len(columns) == 1) or (headlines and not (kpi.headline or name in ALSO_SHOWN)):
             continue
         rows.append(
             KpiRow(
