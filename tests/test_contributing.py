@@ -60,7 +60,15 @@ def house(request, tmp_path_factory):
 
 
 def test_there_is_one_of_each():
-    assert [Path(name).stem for name in FILES] == ["scene", "scene", "stretch", "stretch", "listing", "listing", "rtx4090"]
+    assert [Path(name).stem for name in FILES] == [
+        "scene",
+        "scene",
+        "stretch",
+        "stretch",
+        "listing",
+        "listing",
+        "rtx4090",
+    ]
 
 
 def test_a_head_and_an_augmentation_train_and_export(house, lane_folder):

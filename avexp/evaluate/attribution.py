@@ -1,4 +1,7 @@
-"""Where in the image a head looks: Grad-CAM (Selvaraju et al. 2017) on a backbone stage, per head."""
+"""Where in the image a head looks, per head: HiResCAM (Draelos and Carin 2020) on a backbone stage.
+
+Grad-CAM averages the gradient over the whole image first; with many objects in it that lights up what looks like them elsewhere.
+"""
 
 from collections.abc import Callable
 from typing import cast
@@ -47,8 +50,7 @@ def attribution(network: Network, batch: Batch) -> dict[str, list[Map]]:
         if head not in WHAT:
             continue
         (gradient,) = torch.autograd.grad(WHAT[head](parts), kept[0], retain_graph=True)
-        weights = gradient.mean((2, 3), keepdim=True)
-        cam = (weights * kept[0]).sum(1).clamp(min=0).detach()
+        cam = (gradient * kept[0]).sum(1).clamp(min=0).detach()
         rows = max(1, round(cam.shape[1] * shown))
         cam = cam[:, :rows] / cam.flatten(1).amax(1).clamp(min=1e-9)[:, None, None]
         maps[head] = [frame.numpy().astype(np.float32) for frame in cam]

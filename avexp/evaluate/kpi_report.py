@@ -37,11 +37,14 @@ def kpi_rows(
         headlines: only the KPI that stands for each task.
     """
     rows = []
+    # a task that nothing but the constant predictor answers is not in question
+    asked = [column for column in columns if column != CONSTANT] or list(columns)
     for name, kpi in kpi_table(classes).items():
-        values = {column: found.get(name) for column, found in columns.items()}
-        # a task that nothing but the constant predictor answers is not in question
-        if all(value is None for column, value in values.items() if column != CONSTANT or len(columns) == 1) or (headlines and not (kpi.headline or name in ALSO_SHOWN)):
+        if headlines and not (kpi.headline or name in ALSO_SHOWN):
             continue
+        if all(name not in columns[column] for column in asked):
+            continue
+        values = {column: found.get(name) for column, found in columns.items()}
         rows.append(
             KpiRow(
                 task=kpi.task,
@@ -146,7 +149,7 @@ def add_loss_curves(report: Report, run: RunFolder) -> None:
     pictures = []
     if losses:
         pictures.append((plots.loss_curves(losses, smooth=SMOOTH_STEPS), "Loss of each head over optimizer steps."))
-    if validated:
+    if any(len(steps) > 1 for steps, _ in validated.values()):
         pictures.append(
             (plots.line_plot(validated, "Validation", "step", "KPI"), "Headline KPIs over optimizer steps.")
         )
@@ -233,7 +236,7 @@ def add_attribution(
 ) -> None:
     """Where each head looks, on some frames."""
     section = report.section("Attribution")
-    section.text("Grad-CAM of each head's strongest evidence: warm where the network looks.")
+    section.text("HiResCAM of each head's strongest evidence: warm where the network looks.")
     pictures = []
     for index, image in enumerate(images):
         for head, found in maps.items():

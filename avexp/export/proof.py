@@ -18,6 +18,7 @@ from avexp.export.gate import Verdict, judge_losses
 from avexp.export.graph import end_to_end
 from avexp.metrics.bootstrap import Interval, paired_bootstrap
 from avexp.metrics.kpi import HEADLINES, KpiAccumulator
+from avexp.models.network import Network
 from avexp.records.prediction import Prediction
 from avexp.train.predictor import NetworkPredictor
 
@@ -80,7 +81,7 @@ def prove(
         constant: what the constant predictor did.
         frame: uint8 [1, H, W, 3], for timing.
     """
-    latency = time_together(predictor, [plan for plan, _ in plans], frame, config)
+    latency = time_together(predictor.network, [plan for plan, _ in plans], frame, config)
     proof = Proof(constant, checkpoint, eager=latency.pop(EAGER), latency=latency)
     for plan, judged in plans:
         losses = compare(checkpoint.evidence, judged.evidence, config.resamples)
@@ -100,13 +101,13 @@ def compare(reference: KpiAccumulator, candidate: KpiAccumulator, resamples: int
 
 
 def time_together(
-    predictor: NetworkPredictor, plans: list[BundlePlan], frame: npt.NDArray[np.uint8], config: ExportConfig
+    network: Network, plans: list[BundlePlan], frame: npt.NDArray[np.uint8], config: ExportConfig
 ) -> dict[str, dict[str, float]]:
     """Latency of one frame, of PyTorch eager and each plan, on the same number of threads.
 
     They take turns: what else the machine does then falls on all of them alike.
     """
-    module, image = end_to_end(predictor.network, (frame.shape[2], frame.shape[1])), torch.from_numpy(frame)
+    module, image = end_to_end(network, (frame.shape[2], frame.shape[1])), torch.from_numpy(frame)
     calls: dict[str, Callable[[], object]] = {EAGER: lambda: module(image)}
     calls |= {plan.name: partial(plan.runtime.infer, frame) for plan in plans}
     times: dict[str, list[float]] = {name: [] for name in calls}

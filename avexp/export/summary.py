@@ -9,6 +9,7 @@ from avexp.core.run_folder import RunFolder
 from avexp.evaluate import kpi_report
 from avexp.evaluate.after_training import ATTRIBUTED, add_attributions
 from avexp.export.proof import Proof
+from avexp.metrics.bootstrap import Interval
 from avexp.metrics.kpi import find_kpi
 from avexp.records.dataset import Dataset
 from avexp.report.html import Card, Report
@@ -84,7 +85,7 @@ def _drift(proof: Proof, plan: str, row: KpiRow) -> str:
     for name, loss in proof.losses[plan].items():
         kpi = find_kpi(name)
         if kpi.task == row.task and kpi.title == row.title:
-            return f"{100 * loss.loss:+.2f} % ({100 * loss.low:+.2f} to {100 * loss.high:+.2f})"
+            return _loss(loss)
     return "-"
 
 
@@ -127,6 +128,28 @@ def speed_table(proof: Proof, manifest: dict[str, Any]) -> Table:
     return Table(columns, rows, "Latency", frozenset(range(1, 6)), note=note)
 
 
+def gate_table(proof: Proof, manifest: dict[str, Any]) -> Table:
+    """What each plan loses of each KPI, and whether it may."""
+    built = [plan for plan in manifest["plans"] if plan["status"] == "built"]
+    names = list(proof.losses[built[0]["id"]])
+    kpis = [find_kpi(name) for name in names]
+    rows = [
+        [
+            plan["id"],
+            *[_loss(proof.losses[plan["id"]][name]) for name in names],
+            "passed" if plan["gate"]["passed"] else "refused",
+        ]
+        for plan in built
+    ]
+    columns = ["plan", *[f"{kpi.task}: {kpi.title}" for kpi in kpis], "gate"]
+    note = "relative loss against the checkpoint (below zero: better), 95 % interval of a paired bootstrap over frames"
+    return Table(columns, rows, "Gate", frozenset(range(1, 1 + len(names))), note=note)
+
+
+def _loss(loss: Interval) -> str:
+    return f"{100 * loss.loss:+.2f} % ({100 * loss.low:+.2f} to {100 * loss.high:+.2f})"
+
+
 def _report(
     run: RunFolder,
     source: RunFolder,
@@ -150,9 +173,11 @@ def _report(
     section = report.section("Plans")
     for table in tables:
         section.table(table)
-    for plan in manifest["plans"]:
-        reasons = "; ".join(plan["gate"]["reasons"]) if "gate" in plan else plan["reason"]
-        section.text(f"{plan['id']} ({plan['status']}): {reasons}")
+    section.table(gate_table(proof, manifest))
+    waiting = [plan for plan in manifest["plans"] if "gate" not in plan]
+    if waiting:
+        rows = [[plan["id"], plan["status"].replace("_", " "), plan["reason"]] for plan in waiting]
+        section.table(Table(["plan", "status", "why"], rows, "Plans for other machines"))
     kpi_report.add_frames(report, chosen, dataset, truth, f"Frames as {first['id']} sees them")
     kpi_report.add_kpis(report, [proof.constant, proof.checkpoint, chosen], classes)
     kpi_report.add_loss_curves(report, source)
