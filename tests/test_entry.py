@@ -99,6 +99,11 @@ def test_evaluate_on_a_slice(home, exported):
     assert "did you mean night" in call(home, "evaluate", "of=latest", "slice=nigth", "store=none", code=3)
 
 
+def test_lanes_by_clustering_are_an_option_of_evaluation(home, trained):
+    out = call(home, "evaluate", "of=latest", "postprocess=clustered", "store=none", "pictures=1")
+    assert "F1 (CULane)" in out
+
+
 def test_predict_on_all_kinds_of_input(home, exported, lane_folder):
     frames = lane_folder / "highway_day" / "frames"
     session = next((home / "outputs/store/sessions").glob("highway*"))

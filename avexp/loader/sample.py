@@ -16,6 +16,8 @@ from avexp.records.session import Sensor
 
 Floats = npt.NDArray[np.float32]
 NAN = float("nan")
+AHEAD_RAD, AHEAD_M = 0.05, 0.5
+"""How far a camera that looks ahead may be turned, and stand off the middle."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,14 +88,19 @@ def _camera(dataset: Dataset, row: int, sensor: str) -> Sensor | None:
 
 
 def camera_arrays(camera: Sensor | None) -> tuple[Floats, Floats]:
-    """K [3, 3] [px] and pose [3] (height [m], pitch down [rad], forward [m]); NaN where unknown."""
+    """K [3, 3] [px] and pose [3] (height [m], pitch down [rad], forward [m]) of a camera that looks ahead; NaN where unknown.
+
+    A pose of three numbers cannot describe a camera that stands or looks aside: it is unknown then.
+    """
     matrix, pose = np.full((3, 3), NAN, np.float32), np.full(3, NAN, np.float32)
     if camera is not None and camera.intrinsics is not None and camera.intrinsics.camera_matrix is not None:
         matrix = np.array(camera.intrinsics.camera_matrix, np.float32)
     if camera is not None and camera.extrinsics is not None:
-        _w, x, y, _z = camera.extrinsics.rotation_wxyz
+        w, x, y, z = camera.extrinsics.rotation_wxyz
         # the camera's z axis (forward) in vehicle axes; its downward slope is the pitch
-        forward_z = 1.0 - 2.0 * (x * x + y * y)
+        forward_x, forward_y, forward_z = 2 * (x * z + w * y), 2 * (y * z - w * x), 1 - 2 * (x * x + y * y)
+        if abs(np.arctan2(forward_y, forward_x)) > AHEAD_RAD or abs(camera.extrinsics.translation_m[1]) > AHEAD_M:
+            return matrix, pose
         pose = np.array(
             [
                 camera.extrinsics.translation_m[2],

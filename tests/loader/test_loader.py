@@ -6,7 +6,9 @@ import torch
 
 from avexp.core.errors import DataError
 from avexp.loader.loader import Loader, Quarantine
+from avexp.loader.sample import camera_arrays
 from avexp.records.dataset import Dataset
+from avexp.world.camera import rig
 
 
 def train_loader(dataset, **options):
@@ -133,3 +135,10 @@ def test_frames_that_stay_in_memory_are_the_same_frames_and_bounded(lane_dataset
             assert torch.equal(torch.nan_to_num(one.lanes), torch.nan_to_num(other.lanes))
     image = next(iter(kept._kept.values())).image.nbytes
     assert 0 < len(kept._kept) <= (1 << 20) // image + 3
+
+
+def test_only_cameras_that_look_ahead_have_a_pose():
+    cameras = rig(5, 640, 360, 0.02, 0.0, 10.0)
+    known = {camera.name: bool(np.isfinite(camera_arrays(camera)[1]).all()) for camera in cameras}
+    assert known == {"front": True, "front_left": False, "front_right": False, "rear": False, "front_tele": True}
+    assert camera_arrays(cameras[0])[1][1] == pytest.approx(0.02, abs=0.01), "pitch"
