@@ -8,9 +8,8 @@ import torch
 
 from avexp.core.config import ExportConfig
 from avexp.core.errors import ExportError, RunError
-from avexp.core.files import digest_file, read_json, write_json
+from avexp.core.files import digest_file, read_json
 from avexp.core.hardware import usable_cores
-from avexp.core.lock import add_to_lock
 from avexp.core.progress import bar, console
 from avexp.core.run_folder import RunFolder, find_run
 from avexp.evaluate.judge import Judged, Predictor, judge, judge_constant, picture_keys
@@ -19,6 +18,7 @@ from avexp.export.bundle import BundleWriter
 from avexp.export.graph import INPUT, export_onnx, parity
 from avexp.export.onnx_form import load, save, strip
 from avexp.export.proof import Proof, prove
+from avexp.export.registry import register
 from avexp.loader.decode import decode
 from avexp.records.dataset import Dataset
 from avexp.train.assemble import evaluation_loader, spread
@@ -53,7 +53,9 @@ def export(config: ExportConfig, run: RunFolder) -> None:
     except BaseException:
         writer.discard()
         raise
-    summary.conclude(config, run, source, dataset, predictor, proof, manifest)
+    tables = summary.report(run, source, dataset, predictor, proof, manifest)
+    register(config, run, source, manifest)
+    summary.tell(config, run, source, manifest, tables)
 
 
 def checkpoint_of(run: RunFolder, which: str) -> Path:
@@ -191,36 +193,3 @@ def _facts(
         "parity_max_abs": made.parity,
         "torch_eager": proof.eager,
     }
-
-
-def register(config: ExportConfig, run: RunFolder, source: RunFolder, manifest: dict[str, Any]) -> None:
-    """Lineage of the run, and the bundle in the model registry."""
-    from avexp.core.instantiate import build
-    from avexp.store.tracker import Tracker
-
-    add_to_lock(run, inputs={"kind": "run", "name": source.id, "path": str(source.path)})
-    entry = {"kind": "bundle", "name": source.name, "path": str(run.bundle), "digest": manifest["digest"]}
-    add_to_lock(run, outputs=entry)
-    tracker: Tracker = build(config.store, "store", root=config.storage.root, experiment=source.name)
-    tracker.start(
-        run.path, run.id, f"export/{run.id}", {"run": source.id, "checkpoint": config.checkpoint}, {"stage": "export"}
-    )
-    dataset = manifest["source"]["dataset"]
-    reference = f"{dataset['name']}@{dataset['version']}"
-    path = f"{config.storage.root}/datasets/{dataset['name']}/{dataset['version']}"
-    tracker.dataset(reference, dataset["digest"], path, {})
-    for plan in manifest["plans"]:
-        if plan["status"] == "built":
-            values = {f"{plan['id']}/{name}": value for name, value in plan["kpis"].items()}
-            values |= {f"{plan['id']}/latency_{name}": value for name, value in plan["latency"].items()}
-            tracker.log(values, 0)
-    tracker.picture(run.report)
-    tracker.output("bundle", run.bundle, manifest["digest"])
-    passed = any(plan.get("gate", {}).get("passed") for plan in manifest["plans"])
-    if passed:
-        tracker.register(source.name, "candidate", run.bundle, manifest["digest"])
-    tracker.finish("finished")
-    behind = tracker.close()
-    if behind:
-        console.print(behind, markup=False)
-    write_json(run.kpis, {plan["id"]: plan.get("kpis", {}) for plan in manifest["plans"]})

@@ -18,21 +18,10 @@ from avexp.train.predictor import NetworkPredictor
 from avexp.train.truth import DatasetTruth
 
 
-def conclude(
-    config: ExportConfig,
-    run: RunFolder,
-    source: RunFolder,
-    dataset: Dataset,
-    predictor: NetworkPredictor,
-    proof: Proof,
-    manifest: dict[str, Any],
+def tell(
+    config: ExportConfig, run: RunFolder, source: RunFolder, manifest: dict[str, Any], tables: list[Table]
 ) -> None:
-    """Report, registry, and the last lines on the terminal."""
-    from avexp.export.pipeline import register
-
-    tables = [proof_table(proof, manifest), speed_table(proof, manifest)]
-    _report(run, source, dataset, predictor, proof, manifest, tables)
-    register(config, run, source, manifest)
+    """The last lines on the terminal."""
     for table in tables:
         show(table, console=console)
     for plan in manifest["plans"]:
@@ -150,27 +139,28 @@ def _loss(loss: Interval) -> str:
     return f"{100 * loss.loss:+.2f} % ({100 * loss.low:+.2f} to {100 * loss.high:+.2f})"
 
 
-def _report(
+def report(
     run: RunFolder,
     source: RunFolder,
     dataset: Dataset,
     predictor: NetworkPredictor,
     proof: Proof,
     manifest: dict[str, Any],
-    tables: list[Table],
-) -> None:
+) -> list[Table]:
+    """Write the report; its tables, for the terminal."""
+    tables = [proof_table(proof, manifest), speed_table(proof, manifest)]
     classes = dataset.manifest.object_classes
     first = manifest["plans"][0]
     chosen = proof.plans[first["id"]]
     truth = DatasetTruth(dataset, dataset.select("val"))
     subtitle = f"From recorded drives to a proven plan: export {run.id} of training run {source.id}"
-    report = Report(f"avexp: {source.name}", subtitle)
-    report.add_facts(kpi_report.run_facts(source, dataset))
-    report.add_facts({"bundle digest": manifest["digest"][:16], "best plan": first["id"]})
-    report.add_cards(kpi_report.headline_cards(proof.constant, proof.checkpoint))
+    page = Report(f"avexp: {source.name}", subtitle)
+    page.add_facts(kpi_report.run_facts(source, dataset))
+    page.add_facts({"bundle digest": manifest["digest"][:16], "best plan": first["id"]})
+    page.add_cards(kpi_report.headline_cards(proof.constant, proof.checkpoint))
     speed = f"{proof.eager['p50_ms'] / first['latency']['p50_ms']:.1f}x PyTorch eager"
-    report.add_cards([Card("latency p50", f"{first['latency']['p50_ms']:.1f} ms", speed, True)])
-    section = report.section("Plans")
+    page.add_cards([Card("latency p50", f"{first['latency']['p50_ms']:.1f} ms", speed, True)])
+    section = page.section("Plans")
     for table in tables:
         section.table(table)
     section.table(gate_table(proof, manifest))
@@ -178,9 +168,10 @@ def _report(
     if waiting:
         rows = [[plan["id"], plan["status"].replace("_", " "), plan["reason"]] for plan in waiting]
         section.table(Table(["plan", "status", "why"], rows, "Plans for other machines"))
-    kpi_report.add_frames(report, chosen, dataset, truth, f"Frames as {first['id']} sees them")
-    kpi_report.add_kpis(report, [proof.constant, proof.checkpoint, chosen], classes)
-    kpi_report.add_loss_curves(report, source)
-    add_attributions(report, predictor, dataset, truth, list(chosen.kept)[:ATTRIBUTED])
-    report.add_skipped(kpi_report.skipped_of(source, dataset))
-    report.write(run.report)
+    kpi_report.add_frames(page, chosen, dataset, truth, f"Frames as {first['id']} sees them")
+    kpi_report.add_kpis(page, [proof.constant, proof.checkpoint, chosen], classes)
+    kpi_report.add_loss_curves(page, source)
+    add_attributions(page, predictor, dataset, truth, list(chosen.kept)[:ATTRIBUTED])
+    page.add_skipped(kpi_report.skipped_of(source, dataset))
+    page.write(run.report)
+    return tables

@@ -8,10 +8,7 @@ import torch
 from avexp.core.errors import RunError
 from avexp.train.fit import fit
 
-PLAIN = (
-    *("model.backbone.norm=group", "+model.neck.norm=group", "+model.norm=group"),
-    *("augmentation=[flip,shear,color]", "trainer.epochs=2", "trainer.log_every_steps=1"),
-)
+PLAIN = (*("model.norm=group", "augmentation=[flip,shear,color]", "trainer.epochs=2", "trainer.log_every_steps=1"),)
 """Group norm: batch statistics of half a batch would be others."""
 
 
