@@ -77,13 +77,14 @@ def _fit_rank(config: TrainConfig, run: RunFolder, dataset: Any) -> float:
     quarantine = Quarantine(config.loader.most_bad_share, on_bad=lambda fault: _note_bad(run, fault))
     data = make_data(config, dataset, rank, quarantine)
     module = _module(config, data)
+    checkpoint = StepCheckpoint(run, config.trainer.checkpoint_every_steps, config.trainer.monitor)
+    stop = StopOnSignal(checkpoint)
     tracker: Tracker = build(config.store, "store", root=config.storage.root, experiment=config.name)
     if rank.number == 0:
         _announce(config, run, data, module, tracker)
-    checkpoint = StepCheckpoint(run, config.trainer.checkpoint_every_steps, config.trainer.monitor)
     gpus = launch.ranks_wanted(config) if config.hardware.accelerator.name == "cuda" else 0
     meter = CostMeter(run.cost, gpus=gpus, price_per_hour=config.hardware.price_per_hour, pid=_family())
-    stop, journal = StopOnSignal(checkpoint), Journal(tracker, config.trainer.log_every_steps, meter)
+    journal = Journal(tracker, config.trainer.log_every_steps, meter)
     trainer = _trainer(config, run, module.steps, [journal, checkpoint, stop, TrainBar(module.steps)], rank)
     began = time.time()
     status = "failed"

@@ -25,11 +25,16 @@ class StopOnSignal(Callback):
         self.asked = False
         self.stopped = False
         self._before: dict[int, Any] = {}
+        self._install()  # from here on: a signal while the run starts up is heeded after its first step
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Install, after Lightning has registered its own."""
+        """Once more, after Lightning has registered its own."""
+        self._install()
+
+    def _install(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
-            self._before[number] = signal.signal(number, self._note)
+            before = signal.signal(number, self._note)
+            self._before.setdefault(number, before)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.asked:

@@ -1,4 +1,4 @@
-"""The gate on a network that has learned something: an honest int8 plan passes, one calibrated on black frames is refused."""
+"""The gate on a network that has learned something: an honest int8 plan passes, one whose calibration is wrong is refused."""
 
 import json
 import os
@@ -11,21 +11,32 @@ import pytest
 ROOT = Path(__file__).parents[2]
 TRAIN = [
     *("+experiment=lanes_real", "data.annotators=[a]", "store=none", "augmentation=[flip,color]", "optimizer.lr=1e-2"),
-    *("model.height_px=64", "model.width_px=64", "model.backbone.stem_width=8", "model.backbone.widths=[16,32,32,32]"),
-    *("loader.batch_size=6", "trainer.epochs=100", "trainer.validate_every_epochs=100", "trainer.pictures=1"),
+    *("model.height_px=96", "model.width_px=128", "model.backbone.stem_width=8", "model.backbone.widths=[16,32,32,32]"),
+    *("loader.batch_size=6", "trainer.epochs=80", "trainer.validate_every_epochs=80", "trainer.pictures=1"),
 ]
 EXPORT = [
     *("run=latest", "store=none", "backends=[onnxruntime]", "calibration_frames=16", "resamples=50", "pictures=1"),
-    *("benchmark_runs=3", "loss_max=0.05"),
+    *("benchmark_runs=3", "loss_max=0.15"),
 ]
-BLACK = """
-import numpy as np
-from avexp.export import pipeline
-honest = pipeline.calibration_frames
-pipeline.calibration_frames = lambda *given: np.zeros_like(honest(*given))
+CLIPPED = """
+from onnx import numpy_helper
+from avexp.export import plans
+from avexp.export.onnx_form import load, save
+honest = plans.quantise
+def clipped(source, target, *others):
+    found = honest(source, target, *others)
+    model = load(target)
+    weights = {item.name: item for item in model.graph.initializer}
+    scales = {node.input[1] for node in model.graph.node if node.op_type == "QuantizeLinear" and node.input[0] not in weights}
+    for name in scales:
+        weights[name].CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weights[name]) / 20, name))
+    save(model, target)
+    return found
+plans.quantise = clipped
 from avexp.cli import main
 main()
 """
+"""export, where calibration found ranges that are a twentieth of the true ones."""
 
 
 @pytest.fixture(scope="module")
@@ -55,8 +66,8 @@ def test_an_honest_plan_passes(home):
     assert plan["gate"]["passed"], out
 
 
-def test_a_plan_calibrated_on_black_frames_is_refused(home):
-    out = call(home, ["-c", BLACK, "export", *EXPORT])
+def test_a_plan_of_wrong_calibration_is_refused(home):
+    out = call(home, ["-c", CLIPPED, "export", *EXPORT])
     assert "gate        cpu-onnxruntime-int8: REFUSED" in out, out
-    assert "more than the 5 % allowed" in out
+    assert "more than the 15 % allowed" in out
     assert not plan_of(home)["gate"]["passed"]
