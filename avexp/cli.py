@@ -149,6 +149,29 @@ def dataset_show(dataset: str, root: Root = ROOT) -> None:
     _print({**manifest.model_dump(mode="json", exclude={"shards"}), "shards": len(manifest.shards)})
 
 
+@dataset_app.command("verify")
+def dataset_verify(dataset: str, root: Root = ROOT, threads: int = 2, as_json: AsJson = False) -> None:
+    """Read and check all of a dataset version: every fault with shard, key, offset and reason. Exit code 3 if there is one."""
+    from dataclasses import asdict
+
+    from avexp.core.progress import bar
+    from avexp.loader.verify import verify
+    from avexp.records.dataset import Dataset
+
+    opened = Dataset.open(root, dataset)
+    with bar("verify frames") as advance:
+        faults = verify(opened, root, threads, advance)
+    if as_json:
+        _print([asdict(fault) for fault in faults])
+    for fault in [] if as_json else faults:
+        console.print(f"{fault}; {fault.remedy}", markup=False, highlight=False, soft_wrap=True)
+    if not as_json:
+        frames, shards = len(opened.rows), len(opened.manifest.shards)
+        console.print(f"{opened.manifest.reference}: {frames} frames in {shards} shards, {len(faults)} faults")
+    if faults:
+        raise SystemExit(3)
+
+
 @dataset_app.command("lineage")
 def dataset_lineage(of: str, outputs: Outputs = OUTPUTS, root: Root = ROOT, as_json: AsJson = False) -> None:
     """From a bundle, checkpoint, run or dataset back to the sessions it stands on."""

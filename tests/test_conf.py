@@ -24,6 +24,8 @@ NEEDS = {
 SOURCES = {
     "data/tusimple": ["data.source=."],
     "data/existing": ["data.name=x"],
+    "data/blend": ["data.name=x", "data.parts={a@1:1.0}"],
+    "data/stream": ["data.name=x", "data.urls=[a.tar]", "data.frames_per_epoch=100"],
     "experiment/lanes_real": ["data.source=."],
 }
 GROUP_STAGE = {"reader": "ingest"}

@@ -11,12 +11,14 @@ from typing import Any
 
 import numpy as np
 
+from avexp.catalog.renditions import rendition_parts
 from avexp.catalog.split import Split
 from avexp.core.errors import DataError
 from avexp.core.files import digest_json, write_bytes, write_text
-from avexp.records.dataset import CONDITIONS, ROW, SPLITS, Dataset, DatasetManifest, DatasetShard, versions
+from avexp.records.dataset import Dataset, DatasetManifest, DatasetShard, versions
+from avexp.records.index import CONDITIONS, ROW, SPLITS
 from avexp.records.labels import OBJECT_CLASSES, Conditions, LabelFile, Labels
-from avexp.records.session import Session
+from avexp.records.session import Rendition, Session
 from avexp.records.shard import Part, ShardIndex, read_index, read_part
 
 IMAGE_PARTS = ("jpg", "jpeg", "png")
@@ -30,6 +32,8 @@ def create_version(
     annotators: Sequence[str] = (),
     object_classes: Sequence[str] = OBJECT_CLASSES,
     recipe: dict[str, Any] | None = None,
+    rendition: str | None = None,
+    sensor: str | None = None,
 ) -> Dataset:
     """Make the next version of a dataset, or return the newest one if its content is the same.
 
@@ -41,28 +45,40 @@ def create_version(
         annotators: whose labels to take, best first; empty for the first of each frame.
         object_classes: the class list that networks on it will use.
         recipe: what made it, for its manifest.
+        rendition: the stored form of the images to read; None for the originals.
+        sensor: the camera to take; None for all.
 
     Raises:
         DataError: no frames, or a session cannot be read.
     """
     if not name or "@" in name or "/" in name:
         raise DataError(f"data.name={name}", "no good name for a dataset", "use letters, digits, - and _")
-    builder = _Builder(root, list(object_classes), list(annotators))
+    builder = _Builder(root, list(object_classes), list(annotators), rendition, sensor)
     for session_id in session_ids:
         builder.add(Session.from_file(root / "sessions" / session_id / "session.json"), split)
     if not builder.rows:
-        raise DataError(f"dataset {name}", "no frames in it", "check the sessions and the split")
-    index = np.array(builder.rows, ROW).tobytes()
-    content = builder.content(index, recipe or {})
+        remedy = "check the sessions, the split and the sensor"
+        raise DataError(f"dataset {name}", "no frames in it", remedy)
+    rows = np.array(builder.rows, ROW)
+    index = rows[np.argsort(rows["split"], kind="stable")].tobytes()
+    return publish(root, name, builder.content(index, recipe or {}), index)
+
+
+def publish(root: Path, name: str, content: dict[str, Any], index: bytes) -> Dataset:
+    """The next version of a dataset; the newest one if its content is the same.
+
+    It is written aside and renamed to the first free number, so that two writers never share one.
+
+    Args:
+        root: storage root.
+        name: of the dataset.
+        content: all of the manifest that its digest covers.
+        index: rows, sorted by split.
+    """
     digest = digest_json(content)
     numbers = versions(root, name)
     if numbers and (newest := Dataset.open(root, f"{name}@{numbers[-1]}")).manifest.digest == digest:
         return newest
-    return _publish(root, name, digest, content, index)
-
-
-def _publish(root: Path, name: str, digest: str, content: dict[str, Any], index: bytes) -> Dataset:
-    """Write aside and rename to the first free number, so that two writers never share one."""
     created = datetime.now(UTC).isoformat(timespec="seconds")
     while True:
         number = (versions(root, name) or [0])[-1] + 1
@@ -85,8 +101,18 @@ def _publish(root: Path, name: str, digest: str, content: dict[str, Any], index:
 class _Builder:
     """Collects rows and counts."""
 
-    def __init__(self, root: Path, object_classes: list[str], annotators: list[str]) -> None:
-        self.root, self.object_classes, self.annotators = root, object_classes, annotators
+    def __init__(
+        self,
+        root: Path,
+        object_classes: list[str],
+        annotators: list[str],
+        rendition: str | None = None,
+        only: str | None = None,
+    ) -> None:
+        self.root, self.object_classes, self.annotators, self.wanted = root, object_classes, annotators, rendition
+        self.only = only
+        self.rendition: Rendition | None = None
+        self._stored: dict[str, tuple[int, Part]] = {}
         self.rows: list[tuple[int, ...]] = []
         self.shards: list[DatasetShard] = []
         self.sessions: list[str] = []
@@ -108,14 +134,29 @@ class _Builder:
         self.sessions.append(session.id)
         self.skipped += len(session.skipped)
         for sensor in session.sensors:
-            if sensor.kind == "camera" and sensor.intrinsics is not None:
+            if sensor.kind == "camera" and sensor.intrinsics is not None and self.only in (None, sensor.name):
                 self.sizes.add((sensor.intrinsics.width_px, sensor.intrinsics.height_px))
+        if self.wanted is not None:
+            self._add_rendition(session, self.wanted)
         for shard, index in zip(session.shards, indexes, strict=True):
             path = f"sessions/{session.id}/{shard.file}"
             self.shards.append(DatasetShard(path=path, bytes=shard.bytes, sha256=shard.sha256, frames=shard.frames))
             self._add_shard(session, index, chosen)
         parts = sorted({part for part in chosen.values() if part})
         self.session_splits[session.id] = "+".join(parts)
+
+    def _add_rendition(self, session: Session, name: str) -> None:
+        """Its shards, and where each image lies in them."""
+        file, parts = rendition_parts(self.root, session.id, name)
+        if self.rendition not in (None, file.rendition):
+            where = f"{session.id}/renditions/{name}"
+            raise DataError(where, "was made otherwise than that of other sessions", "remove it and make it again")
+        self.rendition = file.rendition
+        first = len(self.shards)
+        for shard in file.shards:
+            path = f"sessions/{session.id}/renditions/{name}/{shard.file}"
+            self.shards.append(DatasetShard(path=path, bytes=shard.bytes, sha256=shard.sha256, frames=shard.frames))
+        self._stored = {key: (first + number, part) for key, (number, part) in parts.items()}
 
     def _add_shard(self, session: Session, index: ShardIndex, chosen: dict[int, str | None]) -> None:
         handle = os.open(index.tar, os.O_RDONLY)
@@ -137,24 +178,32 @@ class _Builder:
         label_part, ego = parts.get("labels.json") if labels else None, parts.get("ego.json")
         for name, part in parts.items():
             sensor, _, extension = name.rpartition(".")
-            if extension not in IMAGE_PARTS:
+            if extension not in IMAGE_PARTS or self.only not in (None, sensor):
                 continue
             if sensor not in self.sensors:
                 self.sensors.append(sensor)
-            row = (
-                _timestamp(key),
-                shard,
-                len(self.sessions) - 1,
-                self.sensors.index(sensor),
-                SPLITS.index(split),
-                *codes,
-            )
-            row += (part.length, part.offset, part.crc32, shard)
+            image_shard, image = self._image(key, sensor, shard, part)
+            place = (_timestamp(key), image_shard, len(self.sessions) - 1, self.sensors.index(sensor))
+            row = [*place, SPLITS.index(split), *codes, image.length, image.offset, image.crc32, shard]
             for other in (label_part, ego):
                 row += (other.offset, other.length, other.crc32) if other else (0, 0, 0)
-            self.rows.append((*row, 0))
+            self.rows.append((*row, shard, self._classes(labels, sensor)))
             self.splits[split] += 1
         self._count(labels, list(values.values()), split)
+
+    def _image(self, key: str, sensor: str, shard: int, original: Part) -> tuple[int, Part]:
+        """Shard and part of the wanted form of an image."""
+        if self.wanted is None:
+            return shard, original
+        found = self._stored.get(f"{key}.{sensor}")
+        if found is None:
+            raise DataError(f"{key}.{sensor}", f"is not in rendition {self.wanted}", "remove it and make it again")
+        return found
+
+    def _classes(self, labels: Labels | None, sensor: str) -> int:
+        """Bit i: an object of class i is labelled in this camera."""
+        seen = {thing.category for thing in labels.objects if sensor in thing.box2d} if labels else set()
+        return sum(1 << place for place, name in enumerate(self.object_classes[:64]) if name in seen)
 
     def _labels(self, part: Part | None, handle: int, key: str) -> Labels | None:
         if part is None:
@@ -185,6 +234,7 @@ class _Builder:
             "task_counts": dict(sorted(self.tasks.items())),
             "annotators": sorted(self.found_annotators),
             "skipped": self.skipped,
+            "rendition": self.rendition.model_dump() if self.rendition else None,
             "recipe": {**recipe, "annotators": self.annotators},
             "shards": [shard.model_dump() for shard in self.shards],
             "index_sha256": hashlib.sha256(index).hexdigest(),

@@ -26,15 +26,23 @@ class Loader:
 
     batch_size: int = 16  # frames a rank and step
     evaluation_batch_size: int = 16
-    threads: int = 2  # decoding threads
+    threads: int | None = None  # decoding threads a rank; by the machine's cores if null
+    processes: int | None = None  # decoding processes instead; 0 for none, by the machine's cores if null
     ahead: int = 3  # batches prepared ahead
-    keep_mib: int = 0  # [MiB] of decoded training frames that stay in memory
-    most_bad_share: float = 0.01  # of the frames may be unreadable before the run stops
+    read_ahead: int = 2  # batches beyond those whose bytes are asked for from the disk
+    keep_mib: int = 0  # [MiB] of decoded training frames that stay in memory (threads only)
+    most_bad_share: float = 0.001  # of the frames may be unreadable before the run stops
+    timeout_s: float = 120.0  # [s] no batch may take longer
+    balance: str | None = None  # light, weather, road or classes: draw such groups of frames by weight
+    balance_power: float = 0.0  # weight of a group is its count to this power: 0 all alike, 1 as they are
+    window_shards: int | None = None  # shuffle so many shards at a time, for storage that is far away
 
     def __post_init__(self) -> None:
         _ranges(self, batch_size=(1, 65536), evaluation_batch_size=(1, 65536), threads=(1, 256), ahead=(1, 64))
-        _ranges(self, keep_mib=(0, 1 << 30))
-        _ranges(self, most_bad_share=(0.0, 1.0))
+        _ranges(self, keep_mib=(0, 1 << 30), processes=(0, 256), read_ahead=(0, 1024), timeout_s=(0.1, 1e6))
+        _ranges(self, most_bad_share=(0.0, 1.0), balance_power=(0.0, 1.0), window_shards=(1, 1 << 30))
+        if self.keep_mib and self.processes:
+            raise ConfigError(["loader.keep_mib needs loader.processes=0: what processes decode is not kept"])
 
 
 @dataclass

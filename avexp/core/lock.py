@@ -16,7 +16,10 @@ from avexp.core.run_folder import RunFolder
 LOCK_FORMAT = 1
 WITHOUT_INFLUENCE = ("storage", "store", "tags", "name")
 """Root keys that do not change what a run computes."""
-MACHINE_KEYS = {"loader": ("threads", "ahead", "keep_mib"), "trainer": ("pictures", "profile")}
+MACHINE_KEYS = {
+    "loader": ("threads", "processes", "ahead", "read_ahead", "keep_mib", "timeout_s"),
+    "trainer": ("pictures", "profile"),
+}
 
 
 def config_digest(config: DictConfig) -> str:

@@ -1,5 +1,6 @@
 """What train.py ends with: the best checkpoint judged against the constant predictor, a table, the report, what to type next."""
 
+import numpy as np
 import torch
 
 from avexp.core.config import TrainConfig
@@ -11,7 +12,7 @@ from avexp.evaluate import kpi_report
 from avexp.evaluate.attribution import attribution
 from avexp.evaluate.judge import Judged, judge, judge_constant, picture_keys
 from avexp.loader.collate import collate
-from avexp.loader.loader import Quarantine
+from avexp.loader.quarantine import Quarantine
 from avexp.loader.sample import read_sample
 from avexp.records.dataset import Dataset
 from avexp.report.html import Report
@@ -90,7 +91,8 @@ def add_attributions(
     """Attribution maps of some frames."""
     if not keys:
         return
-    batch = collate([read_sample(dataset, truth.row(key), None) for key in keys])
+    samples = [read_sample(dataset, truth.row(key), None) for key in keys]
+    batch = collate(samples, np.stack([sample.image for sample in samples]))
     with torch.enable_grad():
         maps = attribution(predictor.network, batch)
     captions = [kpi_report.caption(truth(key)[0].conditions, key) for key in keys]

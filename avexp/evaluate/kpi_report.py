@@ -180,7 +180,7 @@ def ground_camera(dataset: Dataset, key: str) -> GroundCamera:
     session, _, rest = key.partition("/")
     sensor = rest.partition(".")[2]
     try:
-        camera = dataset.sessions[session].camera(sensor)
+        camera = dataset.session_of(session).camera(sensor)
     except KeyError:
         camera = None
     matrix, pose = camera_arrays(camera)
@@ -262,7 +262,9 @@ def run_facts(run: RunFolder, dataset: Dataset) -> dict[str, object]:
 
 def skipped_of(run: RunFolder, dataset: Dataset) -> list[tuple[str, str]]:
     """What was left out at ingest and while training: (place, reason)."""
-    found = [(item.where, item.reason) for session in dataset.sessions.values() for item in session.skipped]
+    found = [
+        (item.where, item.reason) for name in dataset.manifest.sessions for item in dataset.session_of(name).skipped
+    ]
     if run.quarantine.is_file():
         for line in run.quarantine.read_text().splitlines():
             entry = json.loads(line)

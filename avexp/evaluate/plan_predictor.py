@@ -1,5 +1,6 @@
 """A bundle's plan as a predictor: the runtime's raw outputs through the same post-processing as a checkpoint's."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,8 @@ class BundlePlan:
         name: id of the plan.
         runtime: what infers.
         constants: of the outputs.
-        image_size: (width, height) [px] that the plan takes.
+        image_size: (width, height) [px] of the camera, in which predictions are.
+        input_size: (width, height) [px] of the frames that the plan takes.
         classes: object class names.
         postprocess: raw outputs -> Predictions.
         reason: why this plan.
@@ -36,6 +38,7 @@ class BundlePlan:
     runtime: Any
     constants: dict[str, Any]
     image_size: tuple[int, int]
+    input_size: tuple[int, int]
     classes: list[str]
     postprocess: Postprocess
     reason: str = ""
@@ -82,12 +85,19 @@ def open_bundle(
         name=runtime.plan["id"],
         runtime=runtime,
         constants=constants,
-        image_size=(int(shape[2]), int(shape[1])),
+        image_size=image_size_of_outputs(constants, shape),
+        input_size=(int(shape[2]), int(shape[1])),
         classes=list(constants.get("classes", [])),
         postprocess=postprocess or Postprocess(objects=ObjectFilter(score_min=score_min)),
         reason="; ".join(runtime.reasons) or "the first of the bundle",
         manifest=manifest,
     )
+
+
+def image_size_of_outputs(constants: Mapping[str, Any], shape: Sequence[Any]) -> tuple[int, int]:
+    """(width, height) [px] that outputs refer to; bundles that do not say so refer to the frames they take."""
+    width, height = constants.get("image_size") or (shape[2], shape[1])
+    return int(width), int(height)
 
 
 def fit_frame(image: Image, image_size: tuple[int, int]) -> Image:

@@ -74,7 +74,7 @@ def _predict_all(
                 skipped.append(item)
                 continue
             key, stamp, image = item
-            frame = fit_frame(image, plan.image_size)
+            frame = fit_frame(image, plan.input_size)
             began = time.perf_counter()
             prediction = plan.predict(frame[None])[0]
             latencies.append((time.perf_counter() - began) * 1e3)

@@ -89,7 +89,7 @@ def run_evaluate(config: EvaluateConfig, run: RunFolder) -> None:
     _report(config, run, dataset, [*constant, *judged], truth)
     _track(config, run, dataset, judged[0])
     _tell(config, run, dataset, [*constant, *judged], subject, len(rows))
-    skipped = loader.quarantine.faults
+    skipped = loader.quarantine.bad
     if skipped:
         console.print(
             f"skipped {len(skipped)} bad frames, such as {next(iter(skipped.values()))}", markup=False, soft_wrap=True

@@ -27,20 +27,24 @@ def end_to_end(network: Network, image_size: tuple[int, int]) -> EndToEnd:
     return EndToEnd(network.eval(), resize_to, camera_geometry(image_size, network.size_px)).eval()
 
 
-def export_onnx(network: Network, image_size: tuple[int, int], path: Path, batch_max: int) -> dict[str, Any]:
+def export_onnx(
+    network: Network, image_size: tuple[int, int], path: Path, batch_max: int, input_size: tuple[int, int] | None = None
+) -> dict[str, Any]:
     """Write the graph; returns the constants that a reader of its outputs needs.
 
     Args:
         network: trained.
-        image_size: camera image (width, height) [px].
+        image_size: camera image (width, height) [px], in which outputs are.
         path: where to.
         batch_max: largest batch that the graph takes.
+        input_size: of the frames that it takes, where they are a rendition of the camera's.
 
     Raises:
         ExportError: the exporter refuses the graph.
     """
     module = end_to_end(network, image_size)
-    example = torch.zeros(2, image_size[1], image_size[0], 3, dtype=torch.uint8)
+    width, height = input_size or image_size
+    example = torch.zeros(2, height, width, 3, dtype=torch.uint8)
     with torch.inference_mode():
         names = list(module(example))
     batch = torch.export.Dim("batch", min=1, max=max(2, batch_max))
@@ -67,7 +71,7 @@ def export_onnx(network: Network, image_size: tuple[int, int], path: Path, batch
         raise ExportError(
             "model", f"ONNX export failed ({str(fault).splitlines()[0]})", "see the log for the operator"
         ) from fault
-    return network_constants(network, module.geometry)
+    return {**network_constants(network, module.geometry), "image_size": list(image_size)}
 
 
 def parity(network: Network, image_size: tuple[int, int], path: Path, frames: Any) -> dict[str, float]:

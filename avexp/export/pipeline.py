@@ -41,15 +41,15 @@ def export(config: ExportConfig, run: RunFolder) -> None:
     predictor = load_predictor(checkpoint)
     predictor = replace(predictor, postprocess=plans.postprocess_of_plans(predictor.postprocess))
     dataset = trained_on(predictor, Path(config.storage.root))
-    image_size = dataset.manifest.image_sizes_px[0]
-    console.print(f"export {source.id}, {checkpoint.name}, for {image_size[0]}x{image_size[1]} frames", markup=False)
+    width, height = dataset.manifest.stored_size_px
+    console.print(f"export {source.id}, {checkpoint.name}, for {width}x{height} frames", markup=False)
     writer = BundleWriter(run.bundle)
     try:
-        made = _make_plans(config, writer, predictor, dataset, image_size)
+        made = _make_plans(config, writer, predictor, dataset)
         proof = _prove(config, predictor, dataset, made)
         plans.add_verdicts(writer, made, proof)
         plans.add_pending(writer, config, made)
-        manifest = writer.finish(**_facts(source, checkpoint, predictor, dataset, made, image_size, proof))
+        manifest = writer.finish(**_facts(source, checkpoint, predictor, dataset, made, proof))
     except BaseException:
         writer.discard()
         raise
@@ -93,13 +93,13 @@ def _make_plans(
     writer: BundleWriter,
     predictor: NetworkPredictor,
     dataset: Dataset,
-    image_size: tuple[int, int],
 ) -> plans.Made:
     """Graphs and plan files; nothing judged yet."""
     fp32 = writer.path("model.fp32.onnx")
+    image_size, input_size = dataset.manifest.image_sizes_px[0], dataset.manifest.stored_size_px
     with bar("export graphs") as advance:
         advance(0, 3)
-        constants = export_onnx(predictor.network, image_size, fp32, config.batch_max)
+        constants = export_onnx(predictor.network, image_size, fp32, config.batch_max, input_size)
         constants["decode"] = plans.decode_rules(predictor.postprocess)
         save(strip(load(fp32)), fp32)
         advance(1, 3)
@@ -160,12 +160,13 @@ def _facts(
     predictor: NetworkPredictor,
     dataset: Dataset,
     made: plans.Made,
-    image_size: tuple[int, int],
     proof: Proof,
 ) -> dict[str, Any]:
     """All of the manifest but plans and files."""
     lock = read_json(source.lock)
     manifest = dataset.manifest
+    width, height = manifest.stored_size_px
+    before = f"{manifest.rendition.how}; " if manifest.rendition else ""
     return {
         "model": {
             "experiment": source.name,
@@ -182,11 +183,13 @@ def _facts(
         },
         "input": {
             "name": INPUT,
-            "shape": ["batch", image_size[1], image_size[0], 3],
+            "shape": ["batch", height, width, 3],
             "dtype": "uint8",
             "layout": "NHWC",
             "colour": "RGB",
-            "preprocessing": "inside the graph: full decode, uniform scale to the network's width, padding below",
+            "camera_size": list(manifest.image_sizes_px[0]),
+            "rendition": manifest.rendition.model_dump() if manifest.rendition else None,
+            "preprocessing": f"{before}inside the graph: uniform scale to the network's width, padding below",
         },
         "outputs": made.constants,
         "calibration": made.calibration,

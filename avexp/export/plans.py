@@ -14,7 +14,7 @@ from avexp.core.errors import ExportError, did_you_mean
 from avexp.core.files import write_json, write_text
 from avexp.core.hardware import Hardware, machine
 from avexp.core.stage import conf_folder
-from avexp.evaluate.plan_predictor import BundlePlan
+from avexp.evaluate.plan_predictor import BundlePlan, image_size_of_outputs
 from avexp.export.build_spec import build_script, spec_for
 from avexp.export.bundle import BundleWriter
 from avexp.export.graph import INPUT
@@ -60,7 +60,8 @@ class Made:
             name=plan["id"],
             runtime=_Split(engine, int(plan["batch"]["max"])),
             constants=self.constants,
-            image_size=(self.frames.shape[2], self.frames.shape[1]),
+            image_size=image_size_of_outputs(self.constants, self.frames.shape),
+            input_size=(self.frames.shape[2], self.frames.shape[1]),
             classes=list(self.constants.get("classes", [])),
             postprocess=postprocess,
         )

@@ -1,12 +1,14 @@
 """``data`` of a config: the dataset version it names, made from its reader if it is not there yet."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from avexp.catalog.blend import blend
 from avexp.catalog.split import Split
 from avexp.catalog.versions import create_version
 from avexp.core.progress import bar
 from avexp.ingest.reader import Reader
+from avexp.ingest.rendition import rendition, write_renditions
 from avexp.ingest.session_writer import ingest
 from avexp.records.dataset import Dataset
 from avexp.records.labels import OBJECT_CLASSES
@@ -24,6 +26,8 @@ class DataSource:
         source: address of the recordings (for the config to hand on to its reader).
         sensor: the camera to use; None for all.
         workers: processes to ingest with.
+        rendition_px: read images at this width [px] instead of the originals, made once beside them; None for originals.
+        rendition_quality: of their JPEG.
     """
 
     def __init__(
@@ -36,10 +40,13 @@ class DataSource:
         source: str | None = None,
         sensor: str | None = None,
         workers: int = 2,
+        rendition_px: int | None = None,
+        rendition_quality: int = 90,
     ) -> None:
         self.name, self.reader, self.split, self.source = name, reader, split, source
         self.annotators, self.object_classes = list(annotators), list(object_classes)
         self.sensor, self.workers = sensor, workers
+        self.rendition = rendition(rendition_px, rendition_quality) if rendition_px else None
 
     def open(self, root: Path) -> Dataset:
         """The dataset version, ingested first where it is new.
@@ -55,6 +62,9 @@ class DataSource:
         with bar("ingest sessions") as advance:
             sessions = ingest(self.reader, root, self.workers, lambda _, done, total: advance(done, total))
         ids = [session.id for session in sessions]
+        if self.rendition is not None:
+            with bar("write renditions") as advance:
+                write_renditions(root, ids, self.rendition, self.workers, lambda _, done, total: advance(done, total))
         return create_version(
             root,
             self.name,
@@ -63,4 +73,52 @@ class DataSource:
             annotators=self.annotators,
             object_classes=self.object_classes,
             recipe={"reader": type(self.reader).__name__, "source": self.source, "split": type(self.split).__name__},
+            rendition=self.rendition.name if self.rendition else None,
+            sensor=self.sensor,
         )
+
+
+class StreamSource:
+    """Training frames from WebDataset tars without an index, such as a pipe; validation from a dataset version.
+
+    Args:
+        name: ``name@version`` of the dataset that validates, and whose classes and annotators are meant.
+        urls: WebDataset addresses: files, ``pipe:`` commands, braces for many.
+        frames_per_epoch: that all ranks together take: a stream does not know how long it is.
+        shuffle_frames: frames in the buffer that is shuffled.
+    """
+
+    def __init__(self, name: str, urls: Sequence[str], frames_per_epoch: int, shuffle_frames: int = 1000) -> None:
+        self.name, self.urls = name, [urls] if isinstance(urls, str) else list(urls)
+        self.frames_per_epoch, self.shuffle_frames = frames_per_epoch, shuffle_frames
+
+    def open(self, root: Path) -> Dataset:
+        """The dataset version that validates.
+
+        Args:
+            root: storage root.
+        """
+        return Dataset.open(root, self.name)
+
+
+class BlendSource:
+    """Several dataset versions, each with a weight in training.
+
+    Args:
+        name: of the blend.
+        parts: share of a training epoch's frames by dataset reference, relative to each other.
+    """
+
+    def __init__(self, name: str, parts: Mapping[str, float]) -> None:
+        self.name, self.parts = name, dict(parts)
+
+    def open(self, root: Path) -> Dataset:
+        """The blend as a dataset version.
+
+        Args:
+            root: storage root.
+
+        Raises:
+            DataError: a part is missing, or they do not fit each other.
+        """
+        return blend(root, self.name, self.parts)

@@ -1,58 +1,36 @@
 """Batches in an order that is a pure function of (seed, epoch, position), with an O(1) resume.
 
 The contract with Lightning (facts: it calls ``iter()`` before ``set_epoch``, needs ``__len__`` of the full epoch, stores
-``state_dict``): see the attributes. Decoding runs in threads: the decoder releases the interpreter lock.
+``state_dict``): see the attributes.
 """
 
+import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
+from avexp.core.counter_random import hash64
 from avexp.core.errors import DataError
-from avexp.loader.collate import collate
-from avexp.loader.order import permute
-from avexp.loader.sample import Sample, filler, key_hash, read_sample
+from avexp.core.hardware import usable_cores
+from avexp.loader.assembly import Assembly
+from avexp.loader.device import copied_ahead
+from avexp.loader.order import Order, Positions, Shuffle, Straight
+from avexp.loader.quarantine import BadFrame, Quarantine
+from avexp.loader.sample import Sample, SampleReader
+from avexp.loader.slots import Slots
+from avexp.loader.workers import CHUNK, PROCESSES_FROM, ProcessWorkers, Task, ThreadWorkers, Workers, read_one
 from avexp.records.batch import Batch
 from avexp.records.dataset import Dataset
 
-WAIT_S = 120.0
-"""No batch may take longer [s]."""
-
-
-class Quarantine:
-    """What could not be read: counted, named, and bounded.
-
-    Args:
-        most_share: the run stops when more than this share of the frames asked for was bad.
-        least: ... but not before this many were.
-        on_bad: told of each, such as a line in the run's ledger.
-    """
-
-    def __init__(
-        self, most_share: float = 0.01, least: int = 10, on_bad: Callable[[DataError], None] | None = None
-    ) -> None:
-        self.most_share, self.least, self.on_bad = most_share, least, on_bad
-        self.faults: dict[str, DataError] = {}
-
-    def add(self, fault: DataError, frames: int) -> None:
-        """Take note of a bad frame of a dataset of so many frames.
-
-        Raises:
-            DataError: too many.
-        """
-        if fault.where in self.faults:
-            return
-        self.faults[fault.where] = fault
-        if self.on_bad is not None:
-            self.on_bad(fault)
-        if len(self.faults) > max(self.least, self.most_share * frames):
-            what = f"{len(self.faults)} bad frames of {frames}, the last: {fault}"
-            raise DataError("data", what, "repair the dataset, or raise loader.most_bad_share")
+STRETCH, KEPT_STRETCHES = 8192, 4
+"""Positions whose order is computed at once, and how many such are kept."""
+SPARES = 8
+"""Frames that are tried in place of a bad one."""
 
 
 class EpochSampler:
@@ -69,24 +47,29 @@ class EpochSampler:
 class Loader:
     """Batches of one split of a dataset version.
 
-    Training: the permutation of (seed, epoch), the last incomplete global batch left out, so that every rank makes the
-    same steps. Evaluation: index order, every frame exactly once over all ranks; ranks that run out get fillers with
-    an empty key.
+    Training: an order of (seed, epoch), the last incomplete global batch left out, so that every rank makes the same
+    steps. Evaluation: index order, every frame exactly once over all ranks; ranks that run out get fillers with an empty
+    key. The state is how many frames of the epoch all ranks together were given.
 
     Args:
         dataset: the opened dataset version.
         rows: index rows to use.
         batch_size: frames a batch and rank.
-        training: permuted, or in order.
-        seed: of the permutation.
+        training: in the given order, or in index order.
+        seed: of the order, and of what stands in for bad frames.
+        order: of training; a global shuffle if None.
         least_width_px: decode no smaller than this; None for full size.
         rank: of this process.
         ranks: processes.
-        threads: decoding threads.
+        threads: decoding threads; by the machine's cores if None.
+        processes: decoding processes instead of threads; 0 for none, by the machine's cores if None.
         ahead: batches that are prepared ahead.
+        read_ahead: batches beyond those whose bytes are asked for from the disk.
         quarantine: takes note of bad frames.
         pin: page-locked batches.
-        keep_mib: [MiB] of decoded frames that stay in memory, the first ones that were read; without their Labels.
+        keep_mib: [MiB] of decoded frames that stay in memory, the first ones that were read (threads only).
+        timeout_s: no batch may take longer [s].
+        device: batches are copied to it one ahead.
     """
 
     def __init__(
@@ -97,98 +80,187 @@ class Loader:
         *,
         training: bool,
         seed: int = 0,
+        order: Order | None = None,
         least_width_px: int | None = None,
         rank: int = 0,
         ranks: int = 1,
-        threads: int = 2,
+        threads: int | None = None,
+        processes: int | None = 0,
         ahead: int = 3,
+        read_ahead: int = 2,
         quarantine: Quarantine | None = None,
         pin: bool = False,
         keep_mib: int = 0,
+        timeout_s: float = 120.0,
+        device: str = "cpu",
     ) -> None:
         if training and len(rows) < batch_size * ranks:
             what = f"{len(rows)} training frames make no batch of {batch_size} on {ranks} rank(s)"
             raise DataError(f"dataset {dataset.manifest.reference}", what, "lower loader.batch_size or add data")
         self.dataset, self.rows, self.batch_size, self.training = dataset, rows, batch_size, training
         self.seed, self.least_width_px, self.rank, self.ranks = seed, least_width_px, rank, ranks
-        self.threads, self.ahead, self.pin = max(1, threads), max(1, ahead), pin
-        self.quarantine = quarantine or Quarantine()
+        self.sequence = order or (Shuffle(len(rows), seed) if training else Straight(len(rows)))
+        self.threads, self.processes = worker_counts(threads, processes, ranks)
+        self.ahead, self.read_ahead, self.pin, self.timeout_s = max(1, ahead), read_ahead, pin, timeout_s
+        self.quarantine, self.keep_bytes = quarantine or Quarantine(), keep_mib << 20
         self.sampler, self.batch_sampler = EpochSampler(), None
-        self._position = 0
-        self._kept: dict[int, Sample] = {}
-        self._room = keep_mib << 20
-        self._pool: ThreadPoolExecutor | None = None
+        self.device = torch.device(device)
+        self.waited_s = 0.0
+        self._frames = 0
+        self._stretches: dict[tuple[int, int], npt.NDArray[np.int64]] = {}
+        self._reader_ahead = ThreadPoolExecutor(1, thread_name_prefix="read-ahead")
+        self._started: tuple[SampleReader, Workers, Slots] | None = None
+
+    @property
+    def global_batch(self) -> int:
+        """Frames that all ranks together take in a step."""
+        return self.batch_size * self.ranks
 
     def __len__(self) -> int:
         """Batches of the full epoch, wherever it stands."""
-        per_step = self.batch_size * self.ranks
-        return len(self.rows) // per_step if self.training else -(-len(self.rows) // per_step)
+        count = self.sequence.count
+        return count // self.global_batch if self.training else -(-count // self.global_batch)
 
     def state_dict(self) -> dict[str, Any]:
-        """Batches handed out in this epoch."""
-        return {"position": self._position % max(1, len(self))}
+        """Frames of this epoch that all ranks together were given."""
+        return {"frames": self._frames % max(1, len(self) * self.global_batch)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on after that batch; no skipping takes place."""
-        self._position = int(state["position"])
+        """Go on after those frames; no skipping takes place. Ranks may have changed."""
+        # before format 2 batches were counted, and the global batch could not change
+        self._frames = int(state["frames"] if "frames" in state else state["position"] * self.global_batch)
+
+    def positions(self, first: int) -> Positions:
+        """This rank's positions of the global batch that begins there; beyond the end in an evaluation's last batch."""
+        places = np.arange(self.batch_size, dtype=np.int64)
+        if self.training:
+            return first + self.rank * self.batch_size + places
+        positions = first + places * self.ranks + self.rank
+        # a last short batch stays short on one rank, but is filled up where ranks must keep step
+        return positions if self.ranks > 1 else positions[positions < self.sequence.count]
+
+    def rows_at(self, epoch: int, positions: Positions) -> npt.NDArray[np.int64]:
+        """Index rows of positions; -1 beyond the end."""
+        found = np.full(len(positions), -1, np.int64)
+        for stretch in np.unique(positions // STRETCH):
+            here = positions // STRETCH == stretch
+            rows, places = self._stretch(epoch, int(stretch)), positions[here] - stretch * STRETCH
+            found[here] = np.where(places < len(rows), rows[np.minimum(places, len(rows) - 1)] if len(rows) else -1, -1)
+        return found
+
+    def _stretch(self, epoch: int, number: int) -> npt.NDArray[np.int64]:
+        """Rows of many neighbouring positions, computed at once and kept: the batches that come next need them."""
+        key = (epoch, number)
+        rows = self._stretches.get(key)
+        if rows is None:
+            stop = min((number + 1) * STRETCH, self.sequence.count)
+            positions = np.arange(number * STRETCH, max(stop, number * STRETCH), dtype=np.int64)
+            rows = self.rows[self.sequence(epoch, positions)] if len(positions) else positions
+            while len(self._stretches) >= KEPT_STRETCHES:
+                self._stretches.pop(next(iter(self._stretches)), None)
+            self._stretches[key] = rows
+        return rows
 
     def order(self, epoch: int, batch: int) -> npt.NDArray[np.int64]:
         """Rows of this rank's share of one global batch; -1 for a filler."""
-        first = batch * self.batch_size * self.ranks
-        if self.training:
-            positions = first + self.rank * self.batch_size + np.arange(self.batch_size, dtype=np.int64)
-            return self.rows[permute(positions, len(self.rows), self.seed, epoch)]
-        positions = first + np.arange(self.batch_size, dtype=np.int64) * self.ranks + self.rank
-        real = positions < len(self.rows)
-        # a last short batch stays short on one rank, but is filled up where ranks must keep step
-        wanted = positions if self.ranks > 1 else positions[real]
-        return np.where(wanted < len(self.rows), self.rows[np.minimum(wanted, len(self.rows) - 1)], -1)
+        return self.rows_at(epoch, self.positions(batch * self.global_batch))
 
     def __iter__(self) -> Iterator[Batch]:
         """Starts lazily: epoch and position are read at the first batch."""
-        if not self.training or self._position >= len(self):
-            self._position = 0
+        for batch in copied_ahead(self._batches(), self.device):
+            self._frames += self.global_batch
+            yield batch
+
+    def _batches(self) -> Iterator[Batch]:
+        whole = len(self) * self.global_batch
+        if not self.training or self._frames >= whole:
+            self._frames = 0
         epoch, queue = self.sampler.epoch, deque[Future[Batch]]()
-        upcoming = iter(range(self._position, len(self)))
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="decode")
-        for number in upcoming:
-            queue.append(self._pool.submit(self._batch, epoch, number))
+        usable = self.sequence.count if not self.training else whole
+        steps = iter(
+            range(self._frames, usable if not self.training else usable - self.global_batch + 1, self.global_batch)
+        )
+        for first in steps:
+            queue.append(self._begin(epoch, first))
             if len(queue) > self.ahead:
                 break
         while queue:
-            batch = queue.popleft().result(timeout=WAIT_S)
-            if (number := next(upcoming, -1)) >= 0:
-                queue.append(self._pool.submit(self._batch, epoch, number))
-            self._position += 1
+            batch = self._wait(queue.popleft())
+            if (first := next(steps, -1)) >= 0:
+                queue.append(self._begin(epoch, first))
             yield batch
 
-    def _batch(self, epoch: int, number: int) -> Batch:
-        return collate(self.samples(self.order(epoch, number)), self.pin)
-
-    def samples(self, rows: npt.NDArray[np.int64]) -> list[Sample]:
-        """Read rows; a bad frame becomes a black one without labels (training) or with an empty key (evaluation)."""
-        found: list[Sample | None] = [self._sample(int(row)) for row in rows]
-        like = next((sample for sample in found if sample is not None), None)
-        sizes = self.dataset.manifest.image_sizes_px
-        size = sizes[0] if sizes else (self.least_width_px or 640, 360)
-        classes = self.dataset.manifest.object_classes
-        return [sample if sample is not None else filler(like, size, classes) for sample in found]
-
-    def _sample(self, row: int) -> Sample | None:
-        if row < 0:
-            return None
-        if (kept := self._kept.get(row)) is not None:
-            return kept
+    def _wait(self, future: Future[Batch]) -> Batch:
+        began = time.perf_counter()
         try:
-            sample = read_sample(self.dataset, row, self.least_width_px)
-        except DataError as fault:
-            self.quarantine.add(fault, len(self.rows))
-            return None
-        if self._room > 0:
-            self._kept[row] = replace(sample, labels=None)
-            self._room -= sample.image.nbytes + sum(array.nbytes for array in sample.arrays.values())
-        return sample
+            return future.result(timeout=self.timeout_s)
+        except TimeoutError:
+            what = f"no batch within {self.timeout_s:g} s"
+            remedy = "see whether the storage answers; loader.timeout_s is the bound"
+            raise DataError(f"dataset {self.dataset.manifest.reference}", what, remedy) from None
+        finally:
+            self.waited_s += time.perf_counter() - began
+
+    def _begin(self, epoch: int, first: int) -> Future[Batch]:
+        """Hand a batch to the workers; the one that ends last puts it together."""
+        _, workers, slots = self.start()
+        positions = self.positions(first)
+        rows = self.rows_at(epoch, positions)
+        slot = slots.take()
+        assembly = Assembly(
+            slot.images[: len(rows)],
+            lambda place, bad: self._stand_in(bad, epoch, int(positions[place]), slot.images[place]),
+            self.pin,
+        )
+        for start in range(0, len(rows), CHUNK):
+            assembly.expect(start, workers.submit(Task(rows[start : start + CHUNK], slot, start)))
+        later = first + (self.ahead + self.read_ahead) * self.global_batch
+        if self.read_ahead and later < self.sequence.count:
+            rows = self.rows_at(epoch, self.positions(later))
+            # not here: storage that hangs must not stop the trainer's thread
+            self._reader_ahead.submit(self.dataset.advise, rows[rows >= 0].tolist())
+        return assembly.result
+
+    def start(self) -> tuple[SampleReader, Workers, Slots]:
+        """Workers and memory, made at the first batch."""
+        if self._started is None:
+            reader = SampleReader(self.dataset, self.least_width_px, self.rows)
+            shape = (self.batch_size, reader.size[1], reader.size[0], 3)
+            workers: Workers
+            if self.processes:
+                workers = ProcessWorkers(reader, self.processes, shape)
+            else:
+                workers = ThreadWorkers(reader, self.threads, self.keep_bytes)
+            self._started = reader, workers, Slots(shape, shared=workers.shared, pinned=self.pin and not workers.shared)
+        return self._started
+
+    def close(self) -> None:
+        """End the workers; the next batch starts them anew."""
+        if self._started is not None:
+            self._started[1].close()
+            self._started = None
+
+    def _stand_in(self, bad: BadFrame, epoch: int, position: int, out: npt.NDArray[np.uint8]) -> Sample:
+        """Another frame for a bad one (training), a pure function of its position; a filler in an evaluation."""
+        self.quarantine.add(bad, len(self.rows))
+        reader = self.start()[0]
+        if self.training:
+            draws = hash64(self.seed, "spare", epoch, position, np.arange(SPARES, dtype=np.uint64))
+            spares = self.sequence(epoch, (draws % np.uint64(self.sequence.count)).astype(np.int64))
+            for row in self.rows[spares]:
+                found = read_one(reader, int(row), out)
+                if isinstance(found, Sample):
+                    return found
+                self.quarantine.add(found, len(self.rows))
+        return reader.filler(out)
 
 
-__all__ = ["EpochSampler", "Loader", "Quarantine", "key_hash"]
+def worker_counts(threads: int | None, processes: int | None, ranks: int) -> tuple[int, int]:
+    """Decoding threads and processes of a rank: as asked, or by the machine's cores."""
+    cores = max(1, usable_cores() // ranks)
+    if processes is None:
+        processes = cores if cores >= PROCESSES_FROM and threads is None else 0
+    return (threads or cores), processes
+
+
+__all__ = ["EpochSampler", "Loader", "worker_counts"]

@@ -1,23 +1,27 @@
-"""One row of a dataset -> arrays: the decoded image and the labels that one camera shows."""
+"""One row of a dataset -> the decoded image and the labels that one camera shows, as arrays."""
 
 from dataclasses import dataclass
-from typing import Any
+from threading import local
 
 import numpy as np
 import numpy.typing as npt
 
 from avexp.core.counter_random import name_hash
 from avexp.core.errors import DataError
-from avexp.loader.decode import Image, decode
-from avexp.records.dataset import CONDITIONS, Dataset
+from avexp.loader.decode import Image, decode_into, image_sizes
+from avexp.loader.label_arrays import Arrays, LabelParser
+from avexp.records.dataset import Dataset
 from avexp.records.frame import EgoState
-from avexp.records.labels import LIGHT_STATES, TASKS, IgnoreRegion, LabelFile, Labels
+from avexp.records.index import CONDITIONS, Entry, conditions_of
+from avexp.records.labels import LabelFile, Labels
 from avexp.records.session import Sensor
 
 Floats = npt.NDArray[np.float32]
 NAN = float("nan")
 AHEAD_RAD, AHEAD_M = 0.05, 0.5
 """How far a camera that looks ahead may be turned, and stand off the middle."""
+PROBED = 64
+"""Rows that are tried for one whose image tells the dataset's size."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,57 +31,136 @@ class Sample:
     Attributes:
         key: ``<session>/<timestamp_ns>.<sensor>``; empty for a filler that counts nowhere.
         image: uint8 [h, w, 3] RGB.
-        image_size: full size (width, height) [px] that the labels refer to.
-        labels: of the chosen annotator; None where there are none.
-        sensor: the camera's name.
-        arrays: padded-to-be label arrays by Batch field.
+        image_size: the camera's full size (width, height) [px], which the labels refer to.
+        arrays: label arrays by Batch field, still without padding.
     """
 
     key: str
     image: Image
     image_size: tuple[int, int]
-    labels: Labels | None
-    sensor: str
-    arrays: dict[str, npt.NDArray[Any]]
+    arrays: Arrays
+
+
+class SampleReader:
+    """Reads rows of one dataset into memory that is there. Safe under threads.
+
+    Args:
+        dataset: opened.
+        least_width_px: decode no smaller than this; None for full size.
+        like: rows to learn the image size from: the first readable one counts.
+    """
+
+    def __init__(self, dataset: Dataset, least_width_px: int | None, like: npt.NDArray[np.int64]) -> None:
+        self.dataset, self.least_width_px, self.like = dataset, least_width_px, like[:PROBED]
+        recipe = dataset.manifest.recipe
+        self._parse = LabelParser(dataset.manifest.object_classes, recipe.get("annotators") or [])
+        self._cameras: dict[tuple[int, int], tuple[Floats, Floats, tuple[int, int] | None]] = {}
+        self._buffers = local()
+        self.stored_size, self.size = self._probe()
+
+    def _probe(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Size as stored, and as decoded, (width, height) [px]."""
+        fault: DataError | None = None
+        for row in self.like:
+            try:
+                content = self.dataset.read(int(row), "image")
+                if content is not None:
+                    return image_sizes(content, self.dataset.key(int(row)), self.least_width_px)
+            except DataError as one:
+                fault = fault or one
+        if fault is not None:
+            raise fault
+        size = (self.dataset.manifest.image_sizes_px or [(640, 360)])[0]
+        return size, size
+
+    def read(self, row: int, out: Image) -> Sample:
+        """Read, check and decode one row.
+
+        Args:
+            row: of the dataset's index.
+            out: uint8 [h, w, 3] that the image is decoded into, of ``size``.
+
+        Raises:
+            DataError: names shard, key, offset and reason.
+        """
+        dataset, entry = self.dataset, self.dataset.entry(row)
+        key, sensor = dataset.key_of(entry), dataset.manifest.sensors[entry.sensor]
+        if entry.image_length == 0:
+            raise DataError(key, "no image in this frame", "ingest it again")
+        matrix, pose, size = self._camera(row, entry, sensor)
+        content = dataset.read_entry_into(entry, "image", self._buffer(entry.image_length))
+        where = f"{dataset.manifest.shards[entry.shard].path}:{key}@{entry.image_offset}"
+        decode_into(content, where, out)
+        arrays = self._parse(dataset.read_entry(entry, "labels"), sensor, key)
+        arrays["conditions"] = np.array([entry.light, entry.weather, entry.road], np.int64)
+        arrays["speed"] = np.array([self._speed(entry, key)], np.float32)
+        arrays["camera_matrix"], arrays["camera_pose"] = matrix, pose
+        return Sample(key=key, image=out, image_size=size or self.stored_size, arrays=arrays)
+
+    def filler(self, out: Image, key: str = "") -> Sample:
+        """A black frame without labels: keeps a batch's shape, adds no loss and counts nowhere."""
+        out[:] = 0
+        arrays = self._parse(None, "", "")
+        arrays["conditions"] = np.array([len(values) - 1 for values in CONDITIONS.values()], np.int64)
+        arrays["speed"] = np.full(1, NAN, np.float32)
+        arrays["camera_matrix"], arrays["camera_pose"] = camera_arrays(None)
+        return Sample(key=key, image=out, image_size=self.camera_size, arrays=arrays)
+
+    @property
+    def camera_size(self) -> tuple[int, int]:
+        """Full size (width, height) [px] of the camera's image, which the stored one may be a rendition of."""
+        sizes = self.dataset.manifest.image_sizes_px
+        return sizes[0] if self.dataset.manifest.rendition is not None and sizes else self.stored_size
+
+    def _speed(self, entry: Entry, key: str) -> float:
+        content = self.dataset.read_entry(entry, "ego")
+        speed = EgoState.from_json(content, key).speed_mps if content else None
+        return NAN if speed is None else speed
+
+    def _camera(self, row: int, entry: Entry, sensor: str) -> tuple[Floats, Floats, tuple[int, int] | None]:
+        """K, pose, and the full size where a rendition is read; of each session's camera once."""
+        found = self._cameras.get((entry.session, entry.sensor))
+        if found is None:
+            camera, size = _camera(self.dataset, row, sensor), None
+            if self.dataset.manifest.rendition is not None and camera is not None and camera.intrinsics is not None:
+                size = camera.intrinsics.width_px, camera.intrinsics.height_px
+            found = self._cameras[entry.session, entry.sensor] = *camera_arrays(camera), size
+        return found
+
+    def _buffer(self, length: int) -> memoryview:
+        """Memory of this thread, kept: fresh pages for each image cost a hundredth of decoding it."""
+        buffer = getattr(self._buffers, "memory", None)
+        if buffer is None or len(buffer) < length:
+            buffer = self._buffers.memory = memoryview(bytearray(length * 5 // 4))
+        return buffer[:length]
 
 
 def read_sample(dataset: Dataset, row: int, least_width_px: int | None) -> Sample:
-    """Read, check and decode one row.
+    """One row by itself.
 
     Raises:
         DataError: names shard, key and reason.
     """
-    key, sensor = dataset.key(row), dataset.sensor(row)
-    content = dataset.read(row, "image")
-    if content is None:
-        raise DataError(key, "no image in this frame", "ingest it again")
-    image, size = decode(content, key, least_width_px)
-    labels = read_labels(dataset, row, key)
-    ego_json = dataset.read(row, "ego")
-    ego = EgoState.from_json(ego_json, key) if ego_json else EgoState()
-    arrays = label_arrays(labels, sensor, dataset.manifest.object_classes, size)
-    entry = dataset.rows[row]
-    arrays["conditions"] = np.array([int(entry[name]) for name in CONDITIONS], np.int64)
-    arrays["speed"] = np.array([NAN if ego.speed_mps is None else ego.speed_mps], np.float32)
-    arrays["camera_matrix"], arrays["camera_pose"] = camera_arrays(_camera(dataset, row, sensor))
-    return Sample(key=key, image=image, image_size=size, labels=labels, sensor=sensor, arrays=arrays)
+    reader = SampleReader(dataset, least_width_px, np.array([row], np.int64))
+    return reader.read(row, np.empty((reader.size[1], reader.size[0], 3), np.uint8))
 
 
 def read_labels(dataset: Dataset, row: int, key: str) -> Labels | None:
-    """Labels of the dataset's best annotator for one row; None where there are none.
+    """Labels of the dataset's best annotator for one row, with the row's conditions; None where there are none.
 
     Raises:
         DataError: the labels are damaged or wrong.
     """
-    content = dataset.read(row, "labels")
+    entry = dataset.entry(row)
+    content = dataset.read_entry(entry, "labels")
     if content is None:
         return None
     file = LabelFile.from_json(content, key)
     wanted = dataset.manifest.recipe.get("annotators") or []
-    if not wanted:
-        return file.labels[0] if file.labels else None
-    by_name = {labels.annotator.name: labels for labels in file.labels}
-    return next((by_name[name] for name in wanted if name in by_name), None)
+    by_name = {labels.annotator.name: labels for labels in reversed(file.labels)}
+    names = wanted or [labels.annotator.name for labels in file.labels[:1]]
+    chosen = next((by_name[name] for name in names if name in by_name), None)
+    return chosen and chosen.model_copy(update={"conditions": conditions_of(entry)})
 
 
 def _camera(dataset: Dataset, row: int, sensor: str) -> Sensor | None:
@@ -112,69 +195,6 @@ def camera_arrays(camera: Sensor | None) -> tuple[Floats, Floats]:
     return matrix, pose
 
 
-def label_arrays(
-    labels: Labels | None, sensor: str, classes: list[str], size: tuple[int, int]
-) -> dict[str, npt.NDArray[Any]]:
-    """The labels of one camera as arrays, by Batch field; unknown classes become ignore boxes."""
-    labelled = np.array([labels is not None and task in labels.tasks for task in TASKS])
-    boxes: list[tuple[float, ...]] = []
-    ignore: list[tuple[float, ...]] = []
-    facts: list[tuple[int, float, int]] = []
-    for thing in labels.objects if labels else []:
-        box = thing.box2d.get(sensor)
-        if box is None:
-            continue
-        corners = (box.x1, box.y1, box.x2, box.y2)
-        if thing.category not in classes:
-            ignore.append(corners)
-            continue
-        boxes.append(corners)
-        state = thing.attributes.get("state", "")
-        code = LIGHT_STATES.index(state) if state in LIGHT_STATES else -1
-        facts.append((classes.index(thing.category), NAN if thing.distance_m is None else thing.distance_m, code))
-    ignore += [region.box for region in (labels.ignore if labels else []) if _counts(region, sensor)]
-    lanes = [lane.image[sensor] for lane in (labels.lanes if labels else []) if len(lane.image.get(sensor, [])) > 1]
-    rings = [ring for region in (labels.drivable if labels else []) if region.sensor == sensor for ring in region.rings]
-    path = labels.path if labels else None
-    future = [(t, *xy) for t, xy in zip(path.times_s, path.positions_m, strict=True)] if path else []
-    return {
-        "boxes": np.array(boxes, np.float32).reshape(-1, 4),
-        "classes": np.array([fact[0] for fact in facts], np.int64),
-        "distances": np.array([fact[1] for fact in facts], np.float32),
-        "states": np.array([fact[2] for fact in facts], np.int64),
-        "ignore": np.array(ignore, np.float32).reshape(-1, 4),
-        "lanes": _ragged(lanes),
-        "rings": _ragged(rings),
-        "path": np.array(future, np.float32).reshape(-1, 3),
-        "curvature": np.array([path.curvature_1pm if path else NAN], np.float32),
-        "labelled": labelled,
-    }
-
-
-def _ragged(lines: list[list[tuple[float, float]]]) -> Floats:
-    """[L, P, 2], padded with NaN."""
-    padded = np.full((len(lines), max((len(line) for line in lines), default=0), 2), NAN, np.float32)
-    for row, line in enumerate(lines):
-        padded[row, : len(line)] = line
-    return padded
-
-
-def filler(like: Sample | None, size: tuple[int, int], classes: list[str], key: str = "") -> Sample:
-    """A black frame without labels: keeps a batch's shape and adds no loss."""
-    image = np.zeros_like(like.image) if like is not None else np.zeros((size[1], size[0], 3), np.uint8)
-    arrays = label_arrays(None, "", classes, size)
-    arrays["conditions"] = np.array([len(values) - 1 for values in CONDITIONS.values()], np.int64)
-    arrays["speed"] = np.full(1, NAN, np.float32)
-    arrays["camera_matrix"], arrays["camera_pose"] = camera_arrays(None)
-    full = like.image_size if like is not None else size
-    return Sample(key=key, image=image, image_size=full, labels=None, sensor="", arrays=arrays)
-
-
 def key_hash(key: str) -> int:
     """What a frame's augmentation is drawn from."""
     return name_hash(key) << 32 | name_hash(key[::-1])
-
-
-def _counts(region: IgnoreRegion, sensor: str) -> bool:
-    """Whether a region is ignored by objects in this camera."""
-    return region.sensor == sensor and "objects" in region.tasks

@@ -4,6 +4,7 @@
 """
 
 import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,43 +14,13 @@ import numpy as np
 import numpy.typing as npt
 
 from avexp.core.errors import DataError, did_you_mean
-from avexp.records.labels import Light, Road, Weather
+from avexp.records.handles import Handles
+from avexp.records.index import CONDITIONS, SPLITS, Entry, Rows, open_rows
 from avexp.records.record import Record
-from avexp.records.session import Session
-from avexp.records.shard import read_part
+from avexp.records.session import Rendition, Session
+from avexp.records.shard import read_part, read_part_into
 
-ROW = np.dtype(
-    [
-        ("timestamp_ns", "<i8"),
-        ("shard", "<u4"),
-        ("session", "<u4"),
-        ("sensor", "<u4"),
-        ("split", "u1"),
-        ("light", "u1"),
-        ("weather", "u1"),
-        ("road", "u1"),
-        ("image_length", "<u4"),
-        ("image_offset", "<u8"),
-        ("image_crc", "<u4"),
-        ("labels_shard", "<u4"),
-        ("labels_offset", "<u8"),
-        ("labels_length", "<u4"),
-        ("labels_crc", "<u4"),
-        ("ego_offset", "<u8"),
-        ("ego_length", "<u4"),
-        ("ego_crc", "<u4"),
-        ("reserved", "<u4"),
-    ]
-)
-"""One row: 80 bytes. A length of 0 means that the part does not exist."""
-
-CONDITIONS: dict[str, list[str]] = {
-    "light": [value.value for value in Light],
-    "weather": [value.value for value in Weather],
-    "road": [value.value for value in Road],
-}
-SPLITS = ("train", "val", "test")
-Rows = npt.NDArray[Any]
+Kind = Literal["image", "labels", "ego"]
 
 
 class DatasetShard(Record):
@@ -61,10 +32,29 @@ class DatasetShard(Record):
     frames: int
 
 
-class DatasetManifest(Record):
-    """What a dataset version is. ``digest`` is the sha256 of all else but name, version and time of making."""
+class Source(Record):
+    """A dataset version that another was blended from.
 
-    format: Literal[1] = 1
+    Attributes:
+        reference: ``name@version``.
+        digest: of that version.
+        weight: share of a training epoch's positions, relative to the others'.
+        sessions: of the blend's session list, first and behind the last.
+    """
+
+    reference: str
+    digest: str
+    weight: float
+    sessions: tuple[int, int]
+
+
+class DatasetManifest(Record):
+    """What a dataset version is. ``digest`` is the sha256 of all else but format, name, version and time of making.
+
+    ``image_sizes_px`` are those of the cameras, to which labels refer; a rendition says how large the stored images are.
+    """
+
+    format: Literal[1, 2] = 2
     name: str
     version: int
     digest: str
@@ -81,10 +71,20 @@ class DatasetManifest(Record):
     task_counts: dict[str, int] = {}
     annotators: list[str] = []
     skipped: int = 0
+    rendition: Rendition | None = None
+    sources: list[Source] = []
     recipe: dict[str, Any] = {}
     shards: list[DatasetShard]
     index_sha256: str
     rows: int
+
+    @property
+    def stored_size_px(self) -> tuple[int, int]:
+        """(width, height) of the images that are read: the first camera's, or its rendition's."""
+        width, height = self.image_sizes_px[0]
+        if self.rendition is None or self.rendition.width_px >= width:
+            return width, height
+        return self.rendition.width_px, round(height * self.rendition.width_px / width)
 
     @property
     def reference(self) -> str:
@@ -100,14 +100,16 @@ class Dataset:
         root: the storage root that its shards lie under.
         manifest: what it is.
         rows: memory-mapped index, one ROW a frame and camera.
+        open_shard: gives a file descriptor of a shard that lies elsewhere; None to look under the root only.
     """
 
     root: Path
     manifest: DatasetManifest
     rows: Rows
+    open_shard: Callable[[DatasetShard], int] | None = None
 
     @staticmethod
-    def open(root: Path, reference: str) -> "Dataset":
+    def open(root: Path, reference: str, open_shard: Callable[[DatasetShard], int] | None = None) -> "Dataset":
         """Open ``name@3``, ``name@latest``, ``name`` or a digest.
 
         Raises:
@@ -115,53 +117,74 @@ class Dataset:
         """
         folder = find_version(root, reference)
         manifest = DatasetManifest.from_file(folder / "manifest.json")
-        index = folder / "index.bin"
-        if not index.is_file() or index.stat().st_size != manifest.rows * ROW.itemsize:
-            raise DataError(str(index), f"does not hold {manifest.rows} rows", "restore the file or make a new version")
-        return Dataset(root, manifest, np.memmap(index, dtype=ROW, mode="r") if manifest.rows else np.zeros(0, ROW))
+        rows = open_rows(folder / "index.bin", manifest.format, manifest.rows)
+        return Dataset(root, manifest, rows, open_shard)
 
     @cached_property
-    def _handles(self) -> dict[int, int]:
-        return {}
+    def _handles(self) -> Handles:
+        return Handles()
 
-    def _handle(self, shard: int) -> int:
-        if shard not in self._handles:
-            path = self.root / self.manifest.shards[shard].path
-            try:
-                handle = os.open(path, os.O_RDONLY)
-            except OSError as fault:
-                raise DataError(str(path), f"cannot be opened ({fault.strerror})", "restore the shard") from fault
-            if os.fstat(handle).st_size != self.manifest.shards[shard].bytes:
-                size = os.fstat(handle).st_size
-                os.close(handle)
-                what = f"has {size} bytes, the dataset says {self.manifest.shards[shard].bytes}"
-                raise DataError(str(path), what, "restore the shard")
-            self._handles[shard] = handle
-        return self._handles[shard]
+    def _opened(self, shard: int) -> int:
+        entry = self.manifest.shards[shard]
+        if self.open_shard is not None:
+            return self.open_shard(entry)
+        return open_local(self.root / entry.path, entry.bytes)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Another process opens it for itself."""
+        return Dataset.open, (self.root, self.manifest.reference, self.open_shard)
+
+    def entry(self, row: int) -> Entry:
+        """One row as plain numbers."""
+        return Entry(*self.rows[row].item())
 
     def key(self, row: int) -> str:
         """``<session>/<timestamp_ns>.<sensor>`` of a row."""
-        entry = self.rows[row]
-        session = self.manifest.sessions[int(entry["session"])]
-        return f"{session}/{int(entry['timestamp_ns']):019d}.{self.manifest.sensors[int(entry['sensor'])]}"
+        return self.key_of(self.entry(row))
+
+    def key_of(self, entry: Entry) -> str:
+        """The same of a row that was read."""
+        return (
+            f"{self.manifest.sessions[entry.session]}/{entry.timestamp_ns:019d}.{self.manifest.sensors[entry.sensor]}"
+        )
 
     def sensor(self, row: int) -> str:
         """Sensor name of a row."""
-        return self.manifest.sensors[int(self.rows[row]["sensor"])]
+        return self.manifest.sensors[self.entry(row).sensor]
 
-    def read(self, row: int, kind: Literal["image", "labels", "ego"]) -> bytes | None:
+    def read(self, row: int, kind: Kind) -> bytes | None:
         """One part of a row; None where the frame has no such part.
 
         Raises:
             DataError: shard missing, cut off, or changed.
         """
-        entry = self.rows[row]
-        length = int(entry[f"{kind}_length"])
+        return self.read_entry(self.entry(row), kind)
+
+    def read_entry(self, entry: Entry, kind: Kind) -> bytes | None:
+        """The same of a row that was read."""
+        shard, offset, length, crc32 = part_of(entry, kind)
         if length == 0:
             return None
-        shard = int(entry["labels_shard"] if kind == "labels" else entry["shard"])
-        where = f"{self.manifest.shards[shard].path}:{self.key(row)}"
-        return read_part(self._handle(shard), where, int(entry[f"{kind}_offset"]), length, int(entry[f"{kind}_crc"]))
+        where = f"{self.manifest.shards[shard].path}:{self.key_of(entry)}"
+        handle = self._handles.get(shard, lambda: self._opened(shard))
+        return read_part(handle.number, where, offset, length, crc32)
+
+    def read_entry_into(self, entry: Entry, kind: Kind, buffer: memoryview) -> memoryview:
+        """The same into memory that is there, as long as the part."""
+        shard, offset, _, crc32 = part_of(entry, kind)
+        where = f"{self.manifest.shards[shard].path}:{self.key_of(entry)}"
+        handle = self._handles.get(shard, lambda: self._opened(shard))
+        return read_part_into(handle.number, where, offset, buffer, crc32)
+
+    def advise(self, rows: Sequence[int]) -> None:
+        """Tell the kernel which images are read soon; a hint only."""
+        for row in rows:
+            entry = self.entry(int(row))
+            try:
+                handle = self._handles.get(entry.shard, lambda shard=entry.shard: self._opened(shard))  # type: ignore[misc]
+                os.posix_fadvise(handle.number, entry.image_offset, entry.image_length, os.POSIX_FADV_WILLNEED)
+            except (DataError, OSError):
+                continue  # whoever reads it will say so
 
     def select(self, split: str | None = None, slice_: str = "all") -> npt.NDArray[np.int64]:
         """Rows of a split and slice, in index order.
@@ -174,25 +197,69 @@ class Dataset:
         Raises:
             DataError: unknown split or slice.
         """
+        conditions = parse_slice(slice_)
+        if split is not None and split not in SPLITS:
+            raise DataError(f"split={split}", "no such split", f"known: {', '.join(SPLITS)}")
+        if self.manifest.format >= 2 and not conditions:
+            return self._range(split)  # without touching the rows
         mask = np.ones(len(self.rows), bool)
         if split is not None:
-            if split not in SPLITS:
-                raise DataError(f"split={split}", "no such split", f"known: {', '.join(SPLITS)}")
             mask &= self.rows["split"] == SPLITS.index(split)
-        for condition, values in parse_slice(slice_).items():
+        for condition, values in conditions.items():
             mask &= np.isin(self.rows[condition], [CONDITIONS[condition].index(value) for value in values])
         return np.flatnonzero(mask).astype(np.int64)
 
+    def _range(self, split: str | None) -> npt.NDArray[np.int64]:
+        """Rows are sorted by split."""
+        if split is None:
+            return np.arange(len(self.rows), dtype=np.int64)
+        counts = [self.manifest.splits.get(name, 0) for name in SPLITS]
+        place = SPLITS.index(split)
+        return np.arange(sum(counts[:place]), sum(counts[: place + 1]), dtype=np.int64)
+
     def session(self, row: int) -> Session:
         """The session record of a row's frame."""
-        name = self.manifest.sessions[int(self.rows[row]["session"])]
-        return self.sessions[name]
+        return self.session_of(self.manifest.sessions[self.entry(row).session])
+
+    def session_of(self, name: str) -> Session:
+        """A session record by id."""
+        if name not in self._sessions:
+            self._sessions[name] = Session.from_file(self.root / "sessions" / name / "session.json")
+        return self._sessions[name]
 
     @cached_property
-    def sessions(self) -> dict[str, Session]:
-        """Session records by id."""
-        folder = self.root / "sessions"
-        return {name: Session.from_file(folder / name / "session.json") for name in self.manifest.sessions}
+    def _sessions(self) -> dict[str, Session]:
+        """Those that were asked for."""
+        return {}
+
+
+def part_of(entry: Entry, kind: Kind) -> tuple[int, int, int, int]:
+    """Shard, offset [bytes], length [bytes] and crc32 of one part."""
+    if kind == "image":
+        return entry.shard, entry.image_offset, entry.image_length, entry.image_crc
+    if kind == "labels":
+        return entry.labels_shard, entry.labels_offset, entry.labels_length, entry.labels_crc
+    return entry.ego_shard, entry.ego_offset, entry.ego_length, entry.ego_crc
+
+
+def open_local(path: Path, size: int) -> int:
+    """A file descriptor of a shard.
+
+    Args:
+        path: of the shard.
+        size: that it must have [bytes].
+
+    Raises:
+        DataError: missing, or of another size.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except OSError as fault:
+        raise DataError(str(path), f"cannot be opened ({fault.strerror})", "restore the shard") from fault
+    if (found := os.fstat(handle).st_size) != size:
+        os.close(handle)
+        raise DataError(str(path), f"has {found} bytes, the dataset says {size}", "restore the shard")
+    return handle
 
 
 def parse_slice(text: str) -> dict[str, list[str]]:

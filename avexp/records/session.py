@@ -74,6 +74,27 @@ class Shard(Record):
     rendition: str = "original"
 
 
+class Rendition(Record):
+    """A stored form of images beside the originals: scaled and coded again, once, at ingest.
+
+    ``how`` says in words how it was made: what runs in the car must do the same to the camera's image.
+    """
+
+    name: str = Field(pattern=r"^[a-z0-9]+$")
+    width_px: int
+    quality: int
+    how: str
+
+
+class RenditionFile(Record):
+    """``rendition.json`` of a session's ``renditions/<name>`` folder; the shards hold the images only."""
+
+    format: Literal[1] = 1
+    rendition: Rendition
+    session: str
+    shards: list[Shard]
+
+
 class Session(Record):
     """``session.json`` of a session's folder."""
 

@@ -8,13 +8,14 @@ import hashlib
 import json
 import os
 import tarfile
-import zlib
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
+
+from zlib_ng.zlib_ng import crc32 as crc32_of  # zlib's, nine times as fast on images
 
 from avexp.core.errors import DataError
 from avexp.core.files import sync_folder, write_text
@@ -153,7 +154,7 @@ def build_index(tar: Path) -> ShardIndex:
                 if len(content) != member.size:
                     raise DataError(f"{tar}@{member.offset_data}", f"{member.name} is cut off", "restore the shard")
                 key = f"{folder}/{stem}" if folder else stem
-                parts.append(Part(key, extension, member.offset_data, member.size, zlib.crc32(content)))
+                parts.append(Part(key, extension, member.offset_data, member.size, crc32_of(content)))
             end = archive.offset
     except (tarfile.TarError, OSError) as fault:
         raise DataError(str(tar), f"no readable tar ({fault})", "restore the shard or ingest it again") from fault
@@ -218,11 +219,18 @@ def read_part(handle: int, where: str, offset: int, length: int, crc32: int) -> 
     Raises:
         DataError: the shard is truncated there, or the bytes are not those that were indexed.
     """
-    content = os.pread(handle, length, offset)
-    if len(content) != length:
+    return bytes(read_part_into(handle, where, offset, memoryview(bytearray(length)), crc32))
+
+
+def read_part_into(handle: int, where: str, offset: int, buffer: memoryview, crc32: int) -> memoryview:
+    """The same into memory that is there, as long as the part; returns it."""
+    done = os.preadv(handle, [buffer], offset)
+    while 0 < done < len(buffer) and (more := os.preadv(handle, [buffer[done:]], offset + done)):
+        done += more  # a network file system may give less than asked for
+    if done != len(buffer):
         raise DataError(
-            f"{where}@{offset}", f"{len(content)} of {length} bytes: the shard is cut off", "restore the shard"
+            f"{where}@{offset}", f"{done} of {len(buffer)} bytes: the shard is cut off", "restore the shard"
         )
-    if zlib.crc32(content) != crc32:
+    if crc32_of(buffer) != crc32:
         raise DataError(f"{where}@{offset}", "checksum differs: the bytes were changed", "restore the shard")
-    return content
+    return buffer

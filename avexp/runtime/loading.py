@@ -57,9 +57,11 @@ class Runtime:
         """Objects, lanes, drivable area and path of each frame as plain values; see ``decode_frame``."""
         outputs = self.infer(frames)
         constants = self.manifest["outputs"]
-        height, width = self._frame_shape[:2]
+        # frames may be a smaller rendition of the camera's image, in whose pixels the outputs are
+        width, height = constants.get("image_size") or (self._frame_shape[1], self._frame_shape[0])
+        size = (int(width), int(height))
         return [
-            decode_frame({name: value[index] for name, value in outputs.items()}, constants, (width, height), score_min)
+            decode_frame({name: value[index] for name, value in outputs.items()}, constants, size, score_min)
             for index in range(len(frames))
         ]
 

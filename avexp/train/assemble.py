@@ -14,7 +14,11 @@ from avexp.core.config import Loader as LoaderConfig
 from avexp.core.config import TrainConfig
 from avexp.core.errors import ConfigError
 from avexp.core.instantiate import build
-from avexp.loader.loader import Loader, Quarantine
+from avexp.core.progress import console
+from avexp.loader.loader import Loader
+from avexp.loader.quarantine import Quarantine
+from avexp.loader.sampling import make_order
+from avexp.loader.stream import PROMISES, StreamLoader
 from avexp.models.network import Network
 from avexp.models.postprocess import Postprocess
 from avexp.records.dataset import Dataset
@@ -33,7 +37,7 @@ class Data:
     """The dataset and its loaders."""
 
     dataset: Dataset
-    train: Loader
+    train: Loader | StreamLoader
     val: Loader
     train_rows: npt.NDArray[np.int64]
     val_rows: npt.NDArray[np.int64]
@@ -61,24 +65,65 @@ def make_data(config: TrainConfig, dataset: Dataset, rank: Rank, quarantine: Qua
     if len(train_rows) == 0 or len(val_rows) == 0:
         counts = f"{len(train_rows)} training and {len(val_rows)} validation frames"
         raise ConfigError([f"data: {dataset.manifest.reference} has {counts}; both are needed; check data.split"])
-    width = int(config.model["width_px"])
+    val = evaluation_loader(dataset, val_rows, loader, rank, quarantine)
+    train: Loader | StreamLoader
+    if (stream := _stream(config, dataset, rank, quarantine)) is not None:
+        return Data(dataset=dataset, train=stream, val=val, train_rows=train_rows, val_rows=val_rows)
+    order = make_order(
+        dataset,
+        train_rows,
+        config.seed,
+        balance=loader.balance,
+        balance_power=loader.balance_power,
+        window_shards=loader.window_shards,
+    )
     train = Loader(
         dataset,
         train_rows,
         loader.batch_size,
         training=True,
         seed=config.seed,
-        least_width_px=width,
-        rank=rank.number,
-        ranks=rank.count,
-        threads=loader.threads,
-        ahead=loader.ahead,
-        quarantine=quarantine,
-        pin=torch.cuda.is_available(),
+        order=order,
+        least_width_px=int(config.model["width_px"]),
         keep_mib=loader.keep_mib,
+        **_manner(loader, rank, quarantine),
     )
-    val = evaluation_loader(dataset, val_rows, loader, rank, quarantine)
     return Data(dataset=dataset, train=train, val=val, train_rows=train_rows, val_rows=val_rows)
+
+
+def _stream(config: TrainConfig, dataset: Dataset, rank: Rank, quarantine: Quarantine) -> StreamLoader | None:
+    """Training batches of a source that has no index; None for all others."""
+    if "urls" not in (config.data or {}):
+        return None
+    source, manner = build(config.data, "data"), _manner(config.loader, rank, quarantine)
+    if rank.number == 0:
+        console.print(f"data.urls: {PROMISES}", soft_wrap=True)
+    return StreamLoader(
+        source.urls,
+        source.frames_per_epoch,
+        config.loader.batch_size,
+        classes=dataset.manifest.object_classes,
+        annotators=dataset.manifest.recipe.get("annotators") or [],
+        seed=config.seed,
+        shuffle_frames=source.shuffle_frames,
+        least_width_px=int(config.model["width_px"]),
+        **{key: value for key, value in manner.items() if key not in ("processes", "read_ahead")},
+    )
+
+
+def _manner(loader: LoaderConfig, rank: Rank, quarantine: Quarantine | None) -> dict[str, Any]:
+    """What training and evaluation loaders have in common."""
+    return {
+        "rank": rank.number,
+        "ranks": rank.count,
+        "threads": loader.threads,
+        "processes": loader.processes,
+        "ahead": loader.ahead,
+        "read_ahead": loader.read_ahead,
+        "timeout_s": loader.timeout_s,
+        "quarantine": quarantine,
+        "pin": torch.cuda.is_available(),
+    }
 
 
 def evaluation_loader(
@@ -89,19 +134,8 @@ def evaluation_loader(
     quarantine: Quarantine | None = None,
 ) -> Loader:
     """Frames in index order at full camera size, as the exported graph gets them."""
-    rank = rank or Rank()
-    return Loader(
-        dataset,
-        rows,
-        loader.evaluation_batch_size,
-        training=False,
-        rank=rank.number,
-        ranks=rank.count,
-        threads=loader.threads,
-        ahead=loader.ahead,
-        quarantine=quarantine,
-        pin=torch.cuda.is_available(),
-    )
+    manner = _manner(loader, rank or Rank(), quarantine)
+    return Loader(dataset, rows, loader.evaluation_batch_size, training=False, **manner)
 
 
 def spread(rows: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.int64]:

@@ -15,14 +15,14 @@ from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.callbacks import EarlyStopping
 
 from avexp.core.config import TrainConfig
-from avexp.core.errors import AvexpError, ConfigError, DataError
+from avexp.core.errors import AvexpError, ConfigError
 from avexp.core.files import digest_file, write_text
 from avexp.core.hardware import device_faults
 from avexp.core.instantiate import build
 from avexp.core.lock import add_to_lock
 from avexp.core.progress import console
 from avexp.core.run_folder import RunFolder
-from avexp.loader.loader import Quarantine
+from avexp.loader.quarantine import BadFrame, Quarantine
 from avexp.store.cost import CostMeter
 from avexp.store.tracker import Tracker
 from avexp.train import launch
@@ -210,10 +210,10 @@ def _profiler(run: RunFolder) -> Any:
     return PyTorchProfiler(dirpath=run.path, filename="profile", sort_by_key="cpu_time_total", row_limit=40)
 
 
-def _note_bad(run: RunFolder, fault: DataError) -> None:
-    entry = {"where": fault.where, "reason": fault.what}
+def _note_bad(run: RunFolder, bad: BadFrame) -> None:
+    """One line in the run's ledger; appended whole, also by several ranks."""
     with run.quarantine.open("a") as ledger:
-        ledger.write(json.dumps(entry) + "\n")
+        ledger.write(json.dumps(asdict(bad)) + "\n")
 
 
 def _close(
@@ -233,16 +233,16 @@ def _close(
         add_to_lock(run, outputs=entry)
         tracker.output("checkpoint", best, digest)
     console.print(f"trained {wall_s:.0f} s; waited for data {100 * journal.wait_share:.1f} % of the time")
-    if quarantine.faults:
-        first = next(iter(quarantine.faults.values()))
+    if quarantine.bad:
+        first = next(iter(quarantine.bad.values()))
         console.print(
-            f"skipped {len(quarantine.faults)} bad frames, such as {first}; all in {run.quarantine}", markup=False
+            f"left out {len(quarantine.bad)} bad frames, such as {first}; all in {run.quarantine}", markup=False
         )
     tracker.finish(status)
     behind = tracker.close()
     if behind:
         console.print(behind, markup=False)
-    run.set_status(status, pid=os.getpid(), wall_s=round(wall_s, 1), skipped=len(quarantine.faults))
+    run.set_status(status, pid=os.getpid(), wall_s=round(wall_s, 1), skipped=len(quarantine.bad))
     if status == "stopped":
         say_stopped(str(run.path))
 

@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from avexp.loader.sample import read_labels
 from avexp.records.dataset import Dataset
+from avexp.records.index import conditions_of
 from avexp.records.labels import Annotator, Labels
 
 TruthSource = Callable[[str], tuple[Labels, str]]
@@ -35,7 +36,9 @@ class DatasetTruth:
         """Labels (without tasks where the frame has none) and sensor."""
         row = self._row[key]
         if key not in self._kept:
-            self._kept[key] = read_labels(self.dataset, row, key) or NOTHING
+            conditions = conditions_of(self.dataset.entry(row))
+            nothing = NOTHING.model_copy(update={"conditions": conditions})
+            self._kept[key] = read_labels(self.dataset, row, key) or nothing
         return self._kept[key], self.dataset.sensor(row)
 
 

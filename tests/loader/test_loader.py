@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from avexp.core.errors import DataError
-from avexp.loader.loader import Loader, Quarantine
+from avexp.loader.loader import Loader
+from avexp.loader.quarantine import Quarantine
 from avexp.loader.sample import camera_arrays
 from avexp.records.dataset import Dataset
 from avexp.world.camera import rig
@@ -54,7 +55,7 @@ def test_resume_goes_on_where_it_stood(lane_dataset):
 def test_a_full_epoch_resumes_at_the_next_epochs_start(lane_dataset):
     loader = train_loader(lane_dataset)
     keys(loader)
-    assert loader.state_dict() == {"position": 0}
+    assert loader.state_dict() == {"frames": 0}
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 3, 5])
@@ -96,22 +97,27 @@ def damaged(lane_dataset, tmp_path):
     return dataset
 
 
-def test_a_bad_frame_is_named_replaced_and_adds_no_loss(damaged):
+def test_a_bad_frame_is_named_and_another_stands_in(damaged, lane_dataset):
     quarantine = Quarantine()
     loader = train_loader(damaged, quarantine=quarantine)
     batches = list(loader)
     assert len(batches) == len(loader)
-    assert [fault.what for fault in quarantine.faults.values()] == ["checksum differs: the bytes were changed"]
-    blank = [(batch, i) for batch in batches for i, key in enumerate(batch.keys) if not key]
-    assert len(blank) == 1
-    batch, place = blank[0]
-    assert not batch.labelled[place].any()
-    assert not batch.images[place].any()
+    assert [bad.reason for bad in quarantine.bad.values()] == ["checksum differs: the bytes were changed"]
+    bad = next(iter(quarantine.bad.values()))
+    assert bad.key == damaged.key(int(damaged.select("train")[2]))
+    assert bad.offset == damaged.entry(int(damaged.select("train")[2])).image_offset
+    undisturbed = [batch.keys for batch in train_loader(lane_dataset)]
+    changed = [
+        (old, new) for a, b in zip(undisturbed, batches, strict=True) for old, new in zip(a, b.keys, strict=True)
+    ]
+    assert [old for old, new in changed if old != new] == [bad.key], "the order of the rest is unchanged"
+    assert all(new for _, new in changed), "another frame stands in"
+    assert [batch.keys for batch in train_loader(damaged, quarantine=Quarantine())] == [b.keys for b in batches]
 
 
 def test_too_many_bad_frames_stop_the_run(damaged):
     with pytest.raises(DataError, match="1 bad frames of 36, the last: .*checksum"):
-        list(train_loader(damaged, quarantine=Quarantine(most_share=0.0, least=0)))
+        list(train_loader(damaged, quarantine=Quarantine(most_share=0.0)))
 
 
 def test_too_few_frames_say_so(lane_dataset):
@@ -133,8 +139,8 @@ def test_frames_that_stay_in_memory_are_the_same_frames_and_bounded(lane_dataset
             assert one.keys == other.keys
             assert torch.equal(one.images, other.images)
             assert torch.equal(torch.nan_to_num(one.lanes), torch.nan_to_num(other.lanes))
-    image = next(iter(kept._kept.values())).image.nbytes
-    assert 0 < len(kept._kept) <= (1 << 20) // image + 3
+    memory = kept.start()[1].kept
+    assert 0 < len(memory) <= (1 << 20) // next(iter(memory.values())).image.nbytes + 3
 
 
 def test_only_cameras_that_look_ahead_have_a_pose():

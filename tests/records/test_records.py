@@ -3,8 +3,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from avexp.core.errors import DataError
-from avexp.records.dataset import ROW, parse_slice
+from avexp.records.dataset import parse_slice
 from avexp.records.frame import EgoState, Frame
+from avexp.records.index import ROW, ROW_V1, Entry
 from avexp.records.labels import Annotator, Box2D, Cuboid, LabelFile, Labels, Lane, Object, Path
 from avexp.records.session import Session
 
@@ -80,4 +81,5 @@ def test_slices():
 
 
 def test_rows_have_a_fixed_size():
-    assert ROW.itemsize == 80
+    assert (ROW_V1.itemsize, ROW.itemsize) == (80, 88)
+    assert Entry._fields == ROW.names
