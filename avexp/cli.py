@@ -159,13 +159,14 @@ def dataset_verify(dataset: str, root: Root = ROOT, threads: int = 2, as_json: A
     from avexp.records.dataset import Dataset
 
     opened = Dataset.open(root, dataset)
-    with bar("verify frames") as advance:
-        faults = verify(opened, root, threads, advance)
     if as_json:
+        faults = verify(opened, root, threads)
         _print([asdict(fault) for fault in faults])
-    for fault in [] if as_json else faults:
-        console.print(f"{fault}; {fault.remedy}", markup=False, highlight=False, soft_wrap=True)
-    if not as_json:
+    else:
+        with bar("verify frames") as advance:
+            faults = verify(opened, root, threads, advance)
+        for fault in faults:
+            console.print(f"{fault}; {fault.remedy}", markup=False, highlight=False, soft_wrap=True)
         frames, shards = len(opened.rows), len(opened.manifest.shards)
         console.print(f"{opened.manifest.reference}: {frames} frames in {shards} shards, {len(faults)} faults")
     if faults:

@@ -212,6 +212,7 @@ def add_frames(
             prediction,
             labels,
             sensor=sensor,
+            camera_size=dataset.manifest.image_sizes_px[0] if dataset.manifest.rendition else None,
             camera=ground_camera(dataset, key),
             classes=dataset.manifest.object_classes,
         )

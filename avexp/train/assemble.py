@@ -13,6 +13,7 @@ from avexp.augmentation.pipeline import Augmentation
 from avexp.core.config import Loader as LoaderConfig
 from avexp.core.config import TrainConfig
 from avexp.core.errors import ConfigError
+from avexp.core.hardware import Accelerator
 from avexp.core.instantiate import build
 from avexp.core.progress import console
 from avexp.loader.loader import Loader
@@ -30,6 +31,7 @@ class Rank:
 
     number: int = 0
     count: int = 1
+    local: int = 0  # on its node
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +88,7 @@ def make_data(config: TrainConfig, dataset: Dataset, rank: Rank, quarantine: Qua
         order=order,
         least_width_px=int(config.model["width_px"]),
         keep_mib=loader.keep_mib,
+        device=f"cuda:{rank.local}" if config.hardware.accelerator is Accelerator.cuda else "cpu",
         **_manner(loader, rank, quarantine),
     )
     return Data(dataset=dataset, train=train, val=val, train_rows=train_rows, val_rows=val_rows)

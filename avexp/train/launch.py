@@ -38,9 +38,11 @@ def is_rank() -> bool:
 def this_rank() -> Rank:
     """Number and count from the environment."""
     if "RANK" in os.environ and "WORLD_SIZE" in os.environ:
-        return Rank(number=int(os.environ["RANK"]), count=int(os.environ["WORLD_SIZE"]))
+        local = int(os.environ.get("LOCAL_RANK", "0"))
+        return Rank(number=int(os.environ["RANK"]), count=int(os.environ["WORLD_SIZE"]), local=local)
     if "SLURM_PROCID" in os.environ and int(os.environ.get("SLURM_NTASKS", "1")) > 1:
-        return Rank(number=int(os.environ["SLURM_PROCID"]), count=int(os.environ["SLURM_NTASKS"]))
+        local = int(os.environ.get("SLURM_LOCALID", "0"))
+        return Rank(number=int(os.environ["SLURM_PROCID"]), count=int(os.environ["SLURM_NTASKS"]), local=local)
     return Rank()
 
 
