@@ -40,6 +40,11 @@ class RunFolder:
         return self.path / "config.yaml"
 
     @property
+    def resumes(self) -> Path:
+        """When the run was gone on with, and what was told anew then: one JSON object a line."""
+        return self.path / "resumes.jsonl"
+
+    @property
     def derived(self) -> Path:
         """What code computed from config and machine."""
         return self.path / "derived.yaml"

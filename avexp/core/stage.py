@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from avexp.core.command_line import CommandLine, program, take_apart
 from avexp.core.config import SCHEMAS
-from avexp.core.errors import AvexpError, ConfigError, RunError
+from avexp.core.errors import AvexpError, ConfigError
 from avexp.core.ids import new_run_id
 from avexp.core.progress import console
 from avexp.core.run_folder import RunFolder, find_run, runs
@@ -200,22 +200,17 @@ def _resume(entry: Entry, run: RunFolder, line: CommandLine) -> int:
     """Continue a run in its own folder, with its own config."""
     from avexp.core.instantiate import refused_targets
     from avexp.core.preflight import preflight, typed
+    from avexp.core.resume import note_resume, resumed_config
 
-    if line.resume != "auto" and line.overrides:
-        remedy = "leave them out, or start a new run with +replay=<run>"
-        raise ConfigError(
-            [f"resume: a run goes on with its own config; {word} cannot change it; {remedy}" for word in line.overrides]
-        )
-    if not run.config.is_file():
-        raise RunError(str(run.path), "holds no config.yaml", "it never started; start a new run")
-    config = OmegaConf.load(run.config)
-    assert isinstance(config, DictConfig)
+    words = [] if line.resume == "auto" else line.overrides
+    config = resumed_config(run, words)
     faults = preflight(config, entry.stage) + refused_targets(config)
     if faults:
         raise ConfigError(faults)
     if line.dry_run:
         return _dry_run(entry, config, run.path)
     console.print(f"resume {run.path}", soft_wrap=True)
+    note_resume(run, words)
     entry.call(typed(config, entry.stage), run)
     return STOPPED if run.state() == "stopped" else 0
 

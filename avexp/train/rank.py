@@ -3,10 +3,9 @@
 import sys
 from pathlib import Path
 
-from omegaconf import DictConfig, OmegaConf
-
 from avexp.core.errors import AvexpError
 from avexp.core.preflight import typed
+from avexp.core.resume import resumed_config
 from avexp.core.run_folder import RunFolder
 
 
@@ -15,10 +14,8 @@ def main(folder: str) -> int:
     from avexp.train.fit import fit
 
     run = RunFolder(Path(folder))
-    config = OmegaConf.load(run.config)
-    assert isinstance(config, DictConfig)
     try:
-        fit(typed(config, "train"), run)
+        fit(typed(resumed_config(run), "train"), run)
     except AvexpError as fault:
         sys.stderr.write(f"{fault}\n")
         return fault.exit_code

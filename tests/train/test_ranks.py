@@ -1,11 +1,15 @@
 """Two processes over gloo do what one process does with the same global batch."""
 
 import json
+import shutil
 
 import pytest
 import torch
 
-from avexp.core.errors import RunError
+from avexp.core.errors import ConfigError, RunError
+from avexp.core.preflight import typed
+from avexp.core.resume import note_resume, resumed_config
+from avexp.core.run_folder import RunFolder
 from avexp.train.fit import fit
 
 PLAIN = (*("model.norm=group", "augmentation=[flip,shear,color]", "trainer.epochs=2", "trainer.log_every_steps=1"),)
@@ -50,6 +54,33 @@ def test_two_ranks_report_the_same_losses_and_kpis(alone, together):
         mine, theirs = values_of(alone, prefix), values_of(together, prefix)
         assert [entry[:2] for entry in mine] == [entry[:2] for entry in theirs]
         assert [entry[2] for entry in theirs] == pytest.approx([entry[2] for entry in mine], rel=1e-3)
+
+
+def test_ranks_may_change_in_the_middle_of_an_epoch(tiny_config, tmp_path):
+    """One rank until step 8 of 10, the third of an epoch of five, two from there: the same losses and weights as with one throughout."""
+    config, alone = tiny_config(*PLAIN, "trainer.checkpoint_every_steps=3")
+    fit(config, alone)
+    elastic = RunFolder(tmp_path / alone.name / alone.id)
+    shutil.copytree(alone.path, elastic.path)
+    assert elastic.step_checkpoint(8).is_file()
+    elastic.step_checkpoint(10).unlink()
+    words = ["hardware.devices=2", "loader.batch_size=3"]
+    note_resume(elastic, words)
+    fit(typed(resumed_config(elastic), "train"), elastic)
+    mine, theirs = (torch.load(run.step_checkpoint(10), weights_only=True)["state_dict"] for run in (alone, elastic))
+    for name, value in mine.items():
+        torch.testing.assert_close(theirs[name], value, rtol=1e-4, atol=2e-5)
+    losses = {step: value for step, name, value in values_of(alone, "train/loss") if name == "train/loss"}
+    again = [(step, value) for step, name, value in values_of(elastic, "train/loss") if name == "train/loss"][-2:]
+    assert [step for step, _ in again] == [9, 10]
+    assert [value for _, value in again] == pytest.approx([losses[9], losses[10]], rel=1e-3)
+
+
+def test_a_resume_that_changes_the_global_batch_is_refused(alone):
+    with pytest.raises(ConfigError, match=r"the global batch would be 12, the run's is 6; set loader.batch_size"):
+        resumed_config(alone, ["hardware.devices=2"])
+    with pytest.raises(ConfigError, match=r"optimizer.lr=1 cannot change it"):
+        resumed_config(alone, ["optimizer.lr=1", "hardware.devices=2", "loader.batch_size=3"])
 
 
 def test_the_second_rank_keeps_its_own_log(together):
