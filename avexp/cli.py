@@ -119,6 +119,64 @@ def run_sync(run: str, stage: str = "*", outputs: Outputs = OUTPUTS) -> None:
     console.print(f"{found.id}: {sent}", markup=False, soft_wrap=True)
 
 
+@run_app.command("diff")
+def run_diff(one: str, two: str, outputs: Outputs = OUTPUTS, root: Root = ROOT, as_json: AsJson = False) -> None:
+    """What two runs differ in: config, code, data, packages, hardware; the first loss that differs; KPIs."""
+    from dataclasses import asdict
+
+    from avexp.core.stage import conf_folder
+    from avexp.store.run_diff import diff_runs
+
+    found = diff_runs(find_run(outputs, one), find_run(outputs, two), root, conf_folder().parent)
+    if as_json:
+        _print({**asdict(found), "bit_exact": found.bit_exact})
+    else:
+        _tell_diff(found)
+
+
+@run_app.command("reproduce")
+def run_reproduce(
+    run: str,
+    here: Annotated[bool, typer.Option("--here", help="With the code that is here now.")] = False,
+    change: Annotated[list[str] | None, typer.Option("--set", help="key=value to change.")] = None,
+    check_data: Annotated[bool, typer.Option(help="Read and check all of the dataset first.")] = True,
+    timeout: Annotated[float | None, typer.Option(help="Seconds.")] = None,
+    outputs: Outputs = OUTPUTS,
+    root: Root = ROOT,
+    as_json: AsJson = False,
+) -> None:
+    """Run it again from its lock, and prove that it is the same: bit-exact, or the first batch that differs and why.
+
+    Exit code 0 if bit-exact, else 1.
+    """
+    from dataclasses import asdict
+
+    from avexp.train.reproduce import reproduce
+
+    def say(line: str) -> None:
+        if not as_json:
+            console.print(f"  {line}" if line else "", markup=False, highlight=False, soft_wrap=True)
+
+    found = find_run(outputs, run)
+    again, diff = reproduce(
+        found, outputs, root, here=here, overrides=change or [], check_data=check_data, timeout_s=timeout, say=say
+    )
+    if as_json:
+        _print({**asdict(diff), "bit_exact": diff.bit_exact, "run": str(again.path)})
+    else:
+        _tell_diff(diff)
+        console.print(f"run {again.path}; it reproduces {found.id}", markup=False, highlight=False, soft_wrap=True)
+    raise SystemExit(0 if diff.bit_exact else 1)
+
+
+def _tell_diff(diff: Any) -> None:
+    """Verdict first, then what could have caused it, then what came of it."""
+    from avexp.store.run_diff import verdict
+
+    for line in verdict(diff):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
 @dataset_app.command("ls")
 def dataset_ls(root: Root = ROOT, as_json: AsJson = False) -> None:
     """Dataset versions."""

@@ -45,7 +45,7 @@ def write_lock(run: RunFolder, stage: str, config: DictConfig, overrides: list[s
         "config_digest": config_digest(config),
         "config": plain,
         "overrides": overrides,
-        "code": {"commit": commit, "diff_sha256": hashlib.sha256(diff.encode()).hexdigest() if diff else None},
+        "code": {"commit": commit, "diff_sha256": digest_text(diff)},
         "packages": packages(),
         "hardware": hardware_seen(),
         "seed": config.get("seed"),
@@ -58,6 +58,11 @@ def write_lock(run: RunFolder, stage: str, config: DictConfig, overrides: list[s
     write_text(run.config, OmegaConf.to_yaml(OmegaConf.create(plain)))
     write_json(run.lock, lock)
     return lock
+
+
+def digest_text(text: str) -> str | None:
+    """sha256 of a diff; None where there is none."""
+    return hashlib.sha256(text.encode()).hexdigest() if text else None
 
 
 def add_to_lock(run: RunFolder, **entries: dict[str, Any]) -> None:
@@ -79,11 +84,17 @@ def code_state() -> tuple[str | None, str]:
 
     try:
         commit = git("rev-parse", "HEAD").strip()
-        diff = git("diff", "HEAD", "--", "avexp", "conf", "launchers", "train.py", "export.py")
-        extra = git("ls-files", "--others", "--exclude-standard", "--", "avexp", "conf", "launchers").split()
-        return commit, diff + "".join(f"\nuntracked {name}\n{(folder / name).read_text()}" for name in extra)
+        diff = git("diff", "--binary", "HEAD", "--", "avexp", "conf", "launchers", "train.py", "export.py")
+        extra = git("ls-files", "--others", "--exclude-standard", "--", "avexp", "conf", "launchers").splitlines()
+        return commit, diff + "".join(_as_new(folder, name) for name in extra)
     except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
         return None, ""
+
+
+def _as_new(folder: Path, name: str) -> str:
+    """An untracked file in the same form as the rest of the diff."""
+    command = ["git", "-C", str(folder), "diff", "--binary", "--no-index", "--", "/dev/null", name]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=20).stdout
 
 
 def packages() -> dict[str, str]:

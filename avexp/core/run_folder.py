@@ -7,6 +7,9 @@ from avexp.core.errors import RunError, did_you_mean
 from avexp.core.files import read_json, write_json
 from avexp.core.ids import is_run_id
 
+TRACKING_ID_DIGITS = 32
+"""Of a run's id in MLflow."""
+
 
 @dataclass(frozen=True)
 class RunFolder:
@@ -95,6 +98,11 @@ class RunFolder:
         return sorted(self.checkpoints.glob("step-*.ckpt"), reverse=True)
 
     @property
+    def losses(self) -> Path:
+        """Loss of every batch with a hash chain, a line of fixed length each: what a reproduction is held against."""
+        return self.path / "losses.txt"
+
+    @property
     def metrics(self) -> Path:
         """Metrics, one JSON object a line: the truth that the tracking server is fed from."""
         return self.path / "metrics.jsonl"
@@ -171,7 +179,7 @@ def runs(outputs: Path, stage: str = "*") -> list[RunFolder]:
 
 
 def find_run(outputs: Path, reference: str, stage: str = "train") -> RunFolder:
-    """A run by folder, id, beginning of an id, ``latest``, or ``<name>/latest``.
+    """A run by folder, id, beginning of an id, MLflow id, ``latest``, or ``<name>/latest``.
 
     Raises:
         RunError: there is none, or several; with the known ones.
@@ -187,6 +195,11 @@ def find_run(outputs: Path, reference: str, stage: str = "train") -> RunFolder:
         if known:
             return known[0]
         raise RunError(reference, f"there is no run under {outputs}/{stage}", "start one with train.py")
+    if len(run) == TRACKING_ID_DIGITS and set(run) <= set("0123456789abcdef"):
+        tracked = [entry for entry in known if entry.tracking_state.is_file()]
+        known = [entry for entry in tracked if read_json(entry.tracking_state).get("run_id") == run] or known
+        if len(known) == 1:
+            return known[0]
     fitting = [entry for entry in known if entry.id.startswith(run) or entry.id.endswith(run)] if run else []
     if len(fitting) == 1:
         return fitting[0]

@@ -28,6 +28,7 @@ class DataSource:
         workers: processes to ingest with.
         rendition_px: read images at this width [px] instead of the originals, made once beside them; None for originals.
         rendition_quality: of their JPEG.
+        version: digest of the version to open as it is, whatever the reader would make now: a reproduction stands on it.
     """
 
     def __init__(
@@ -42,10 +43,11 @@ class DataSource:
         workers: int = 2,
         rendition_px: int | None = None,
         rendition_quality: int = 90,
+        version: str | None = None,
     ) -> None:
         self.name, self.reader, self.split, self.source = name, reader, split, source
         self.annotators, self.object_classes = list(annotators), list(object_classes)
-        self.sensor, self.workers = sensor, workers
+        self.sensor, self.workers, self.version = sensor, workers, version
         self.rendition = rendition(rendition_px, rendition_quality) if rendition_px else None
 
     def open(self, root: Path) -> Dataset:
@@ -57,6 +59,8 @@ class DataSource:
         Raises:
             DataError: there is no such version and no reader; or the source cannot be read.
         """
+        if self.version is not None:
+            return Dataset.open(root, self.version)
         if self.reader is None or self.split is None:
             return Dataset.open(root, self.name)
         with bar("ingest sessions") as advance:
@@ -107,10 +111,11 @@ class BlendSource:
     Args:
         name: of the blend.
         parts: share of a training epoch's frames by dataset reference, relative to each other.
+        version: digest of the version to open as it is.
     """
 
-    def __init__(self, name: str, parts: Mapping[str, float]) -> None:
-        self.name, self.parts = name, dict(parts)
+    def __init__(self, name: str, parts: Mapping[str, float], version: str | None = None) -> None:
+        self.name, self.parts, self.version = name, dict(parts), version
 
     def open(self, root: Path) -> Dataset:
         """The blend as a dataset version.
@@ -121,4 +126,4 @@ class BlendSource:
         Raises:
             DataError: a part is missing, or they do not fit each other.
         """
-        return blend(root, self.name, self.parts)
+        return Dataset.open(root, self.version) if self.version else blend(root, self.name, self.parts)

@@ -37,9 +37,11 @@ from avexp.train.assemble import (
     total_steps,
 )
 from avexp.train.averages import Averages
+from avexp.train.chain import LossChain, tensor_digests
 from avexp.train.checkpointing import AtomicIO, StepCheckpoint, best_score, newest_valid
 from avexp.train.module import Perception
 from avexp.train.precision import lightning_precision
+from avexp.train.predictor import read_checkpoint
 from avexp.train.signals import StopOnSignal, StopTraining, say_stopped
 from avexp.train.tracking import Journal, TrainBar
 from avexp.train.truth import DatasetTruth
@@ -85,7 +87,9 @@ def _fit_rank(config: TrainConfig, run: RunFolder, dataset: Any) -> float:
     gpus = launch.ranks_wanted(config) if config.hardware.accelerator.name == "cuda" else 0
     meter = CostMeter(run.cost, gpus=gpus, price_per_hour=config.hardware.price_per_hour, pid=_family())
     journal = Journal(tracker, config.trainer.log_every_steps, meter)
-    trainer = _trainer(config, run, module.steps, [journal, checkpoint, stop, TrainBar(module.steps)], rank)
+    chain = LossChain(run, config.trainer.log_every_steps)
+    callbacks = [chain, journal, checkpoint, stop, TrainBar(module.steps)]
+    trainer = _trainer(config, run, module.steps, callbacks, rank)
     began = time.time()
     status = "failed"
     try:
@@ -229,7 +233,8 @@ def _close(
     best = run.best
     if best is not None and status == "finished":
         digest = digest_file(best)
-        entry = {"kind": "checkpoint", "path": str(best), "digest": digest, "score": best_score(run)}
+        last = tensor_digests(read_checkpoint(run.step_checkpoints()[0]))
+        entry = {"kind": "checkpoint", "path": str(best), "digest": digest, "score": best_score(run), "final": last}
         add_to_lock(run, outputs=entry)
         tracker.output("checkpoint", best, digest)
     console.print(f"trained {wall_s:.0f} s; waited for data {100 * journal.wait_share:.1f} % of the time")

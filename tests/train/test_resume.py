@@ -66,7 +66,7 @@ def facts(run):
         for name, value in entry["values"].items():
             if not name.startswith(("cost/", "data/")):
                 said[name, entry["step"]] = value
-    return content["state_dict"], content["optimizer_states"][0]["state"], said
+    return content["state_dict"], content["optimizer_states"][0]["state"], said, run.losses.read_text()
 
 
 def assert_equal(one, two):
@@ -76,6 +76,7 @@ def assert_equal(one, two):
         for key, value in state.items():
             assert torch.equal(value, two[1][index][key]), (index, key)
     assert one[2] == two[2]
+    assert one[3] == two[3], "the chain of losses"
 
 
 VARIANTS = {
