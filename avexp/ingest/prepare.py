@@ -8,6 +8,8 @@ from avexp.catalog.versions import create_version
 from avexp.core.progress import bar
 from avexp.ingest.reader import Reader
 from avexp.ingest.session_writer import ingest
+from avexp.loader.replicate import open_version
+from avexp.loader.tiers import Tiers
 from avexp.records.dataset import Dataset
 from avexp.records.labels import OBJECT_CLASSES
 
@@ -41,17 +43,18 @@ class DataSource:
         self.annotators, self.object_classes = list(annotators), list(object_classes)
         self.sensor, self.workers = sensor, workers
 
-    def open(self, root: Path) -> Dataset:
+    def open(self, root: Path, tiers: Tiers | None = None) -> Dataset:
         """The dataset version, ingested first where it is new.
 
         Args:
             root: storage root.
+            tiers: where an existing version's manifest and shards come from that are not under the root.
 
         Raises:
             DataError: there is no such version and no reader; or the source cannot be read.
         """
         if self.reader is None or self.split is None:
-            return Dataset.open(root, self.name)
+            return open_version(root, self.name, tiers)
         with bar("ingest sessions") as advance:
             sessions = ingest(self.reader, root, self.workers, lambda _, done, total: advance(done, total))
         ids = [session.id for session in sessions]

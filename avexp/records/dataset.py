@@ -4,19 +4,22 @@
 """
 
 import os
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from avexp.core.errors import DataError, did_you_mean
+from avexp.records.handles import Handles
 from avexp.records.labels import Light, Road, Weather
 from avexp.records.record import Record
 from avexp.records.session import Session
-from avexp.records.shard import read_part
+from avexp.records.shard import PartError, read_part
 
 ROW = np.dtype(
     [
@@ -50,6 +53,8 @@ CONDITIONS: dict[str, list[str]] = {
 }
 SPLITS = ("train", "val", "test")
 Rows = npt.NDArray[Any]
+MOST_AHEAD = 512
+"""No hint at coming shards is longer."""
 
 
 class DatasetShard(Record):
@@ -92,6 +97,19 @@ class DatasetManifest(Record):
         return f"{self.name}@{self.version}"
 
 
+class ShardSource(Protocol):
+    """Where shards come from that do not lie under the storage root (avexp.loader.tiers.Tiers)."""
+
+    def open_shard(self, shard: DatasetShard) -> int:
+        """A descriptor, for the caller to close."""
+
+    def mend(self, shard: DatasetShard) -> None:
+        """A part of it was wrong: forget the copy if it is damaged."""
+
+    def ahead(self, shards: Sequence[DatasetShard]) -> None:
+        """Those that are needed next, soonest first. Returns at once."""
+
+
 @dataclass(frozen=True)
 class Dataset:
     """An opened dataset version.
@@ -100,14 +118,16 @@ class Dataset:
         root: the storage root that its shards lie under.
         manifest: what it is.
         rows: memory-mapped index, one ROW a frame and camera.
+        source: opens its shards; None where all lie under the root.
     """
 
     root: Path
     manifest: DatasetManifest
     rows: Rows
+    source: ShardSource | None = None
 
     @staticmethod
-    def open(root: Path, reference: str) -> "Dataset":
+    def open(root: Path, reference: str, source: ShardSource | None = None) -> "Dataset":
         """Open ``name@3``, ``name@latest``, ``name`` or a digest.
 
         Raises:
@@ -118,26 +138,43 @@ class Dataset:
         index = folder / "index.bin"
         if not index.is_file() or index.stat().st_size != manifest.rows * ROW.itemsize:
             raise DataError(str(index), f"does not hold {manifest.rows} rows", "restore the file or make a new version")
-        return Dataset(root, manifest, np.memmap(index, dtype=ROW, mode="r") if manifest.rows else np.zeros(0, ROW))
+        rows = np.memmap(index, dtype=ROW, mode="r") if manifest.rows else np.zeros(0, ROW)
+        return Dataset(root, manifest, rows, source)
 
     @cached_property
-    def _handles(self) -> dict[int, int]:
-        return {}
+    def _handles(self) -> Handles:
+        return Handles(self._open_shard)
 
-    def _handle(self, shard: int) -> int:
-        if shard not in self._handles:
-            path = self.root / self.manifest.shards[shard].path
-            try:
-                handle = os.open(path, os.O_RDONLY)
-            except OSError as fault:
-                raise DataError(str(path), f"cannot be opened ({fault.strerror})", "restore the shard") from fault
-            if os.fstat(handle).st_size != self.manifest.shards[shard].bytes:
-                size = os.fstat(handle).st_size
-                os.close(handle)
-                what = f"has {size} bytes, the dataset says {self.manifest.shards[shard].bytes}"
-                raise DataError(str(path), what, "restore the shard")
-            self._handles[shard] = handle
-        return self._handles[shard]
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_handles"}
+
+    def _open_shard(self, number: int) -> int:
+        shard = self.manifest.shards[number]
+        path = self.root / shard.path
+        if self.source is not None:
+            return self.source.open_shard(shard)
+        try:
+            handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as fault:
+            raise DataError(str(path), f"cannot be opened ({fault.strerror})", "restore the shard") from fault
+        if (size := os.fstat(handle).st_size) != shard.bytes:
+            os.close(handle)
+            raise DataError(str(path), f"has {size} bytes, the dataset says {shard.bytes}", "restore the shard")
+        return handle
+
+    def ahead(self, shards: Sequence[int]) -> None:
+        """Hint at the shards that are needed next, by number, soonest first. Returns at once; each call replaces the last."""
+        if self.source is not None:
+            soonest = list(dict.fromkeys(shards))[:MOST_AHEAD]
+            self.source.ahead([self.manifest.shards[number] for number in soonest])
+
+    def lease(self, shard: int) -> AbstractContextManager[int]:
+        """A descriptor of a shard, by number, that stays open for as long as the block runs.
+
+        Raises:
+            DataError: missing, or of a wrong size.
+        """
+        return self._handles.lease(shard)
 
     def key(self, row: int) -> str:
         """``<session>/<timestamp_ns>.<sensor>`` of a row."""
@@ -161,7 +198,18 @@ class Dataset:
             return None
         shard = int(entry["labels_shard"] if kind == "labels" else entry["shard"])
         where = f"{self.manifest.shards[shard].path}:{self.key(row)}"
-        return read_part(self._handle(shard), where, int(entry[f"{kind}_offset"]), length, int(entry[f"{kind}_crc"]))
+        part = (where, int(entry[f"{kind}_offset"]), length, int(entry[f"{kind}_crc"]))
+        try:
+            with self.lease(shard) as handle:
+                return read_part(handle, *part)
+        except PartError:
+            if self.source is None:
+                raise
+        # a copy that was damaged is fetched again, once
+        self.source.mend(self.manifest.shards[shard])
+        self._handles.forget(shard)
+        with self.lease(shard) as handle:
+            return read_part(handle, *part)
 
     def select(self, split: str | None = None, slice_: str = "all") -> npt.NDArray[np.int64]:
         """Rows of a split and slice, in index order.

@@ -22,6 +22,10 @@ from avexp.core.files import sync_folder, write_text
 INDEX_FORMAT = 1
 
 
+class PartError(DataError):
+    """One part of a shard does not hold the bytes that were indexed."""
+
+
 @dataclass(frozen=True, slots=True)
 class Part:
     """Where one part of a frame lies: ``<key>.<part>`` at [offset, offset + length) of the tar."""
@@ -216,13 +220,13 @@ def read_part(handle: int, where: str, offset: int, length: int, crc32: int) -> 
         crc32: its checksum.
 
     Raises:
-        DataError: the shard is truncated there, or the bytes are not those that were indexed.
+        PartError: the shard is truncated there, or the bytes are not those that were indexed.
     """
     content = os.pread(handle, length, offset)
     if len(content) != length:
-        raise DataError(
+        raise PartError(
             f"{where}@{offset}", f"{len(content)} of {length} bytes: the shard is cut off", "restore the shard"
         )
     if zlib.crc32(content) != crc32:
-        raise DataError(f"{where}@{offset}", "checksum differs: the bytes were changed", "restore the shard")
+        raise PartError(f"{where}@{offset}", "checksum differs: the bytes were changed", "restore the shard")
     return content

@@ -11,10 +11,11 @@ import torch
 
 from avexp.augmentation.pipeline import Augmentation
 from avexp.core.config import Loader as LoaderConfig
-from avexp.core.config import TrainConfig
+from avexp.core.config import Stage, TrainConfig
 from avexp.core.errors import ConfigError
 from avexp.core.instantiate import build
 from avexp.loader.loader import Loader, Quarantine
+from avexp.loader.tiers import Tiers, open_tiers
 from avexp.models.network import Network
 from avexp.models.postprocess import Postprocess
 from avexp.records.dataset import Dataset
@@ -41,8 +42,13 @@ class Data:
 
 def open_dataset(config: TrainConfig) -> Dataset:
     """The dataset version of ``data``, ingested first where it is new."""
-    dataset: Dataset = build(config.data, "data").open(Path(config.storage.root))
+    dataset: Dataset = build(config.data, "data").open(Path(config.storage.root), tiers_of(config))
     return dataset
+
+
+def tiers_of(config: Stage) -> Tiers | None:
+    """Where shards come from; None without an object store."""
+    return open_tiers(Path(config.storage.root), config.storage.remote, config.storage.cache, config.hardware.cache_gib)
 
 
 def make_data(config: TrainConfig, dataset: Dataset, rank: Rank, quarantine: Quarantine) -> Data:

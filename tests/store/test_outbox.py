@@ -4,7 +4,7 @@ import pytest
 
 from avexp.core.errors import RunError
 from avexp.core.run_folder import RunFolder
-from avexp.store.file_lock import file_lock
+from avexp.core.file_lock import file_lock
 from avexp.store.json_lines import JsonLines
 from avexp.store.outbox import Outbox, Point, RefusedError, Sent, lines_behind
 
