@@ -9,6 +9,7 @@ obstore hangs in a child that was forked after its first use; it is refused ther
 import hashlib
 import os
 import random
+import re
 import threading
 import time
 from collections import deque
@@ -68,9 +69,9 @@ class RemoteStore:
     bounds: Bounds = field(default_factory=Bounds)
 
     def __post_init__(self) -> None:
-        self.url = self.url.rstrip("/")
         if fault := remote_fault(self.url):
             raise ConfigError([fault])
+        self.url = self.url.rstrip("/")
         self._opened: Any = None
         self._pool: ThreadPoolExecutor | None = None
         self._opening = threading.Lock()
@@ -281,6 +282,19 @@ def _refuse_after_fork(url: str) -> None:
 
 
 def _reason(fault: BaseException) -> str:
-    """The gist of obstore's long text, on one line."""
-    text = " ".join(str(fault).partition("\n\nDebug source")[0].split())
-    return text if len(text) <= REASON_LETTERS else text[:REASON_LETTERS] + "..."
+    """The gist of obstore's text, which is long and has several lines."""
+    text = str(fault)
+    if "//169.254.169.254" in text or "//metadata.google" in text:
+        return "no credentials were found, neither in the environment nor from this machine"
+    if found := re.search(r"status code: (\d{3} [A-Za-z ]+)", text):
+        code = re.search(r"<Code>(\w+)</Code>", text)
+        return found[1] + (f", {code[1]}" if code else "")
+    if "TimedOut" in text or "kind: Timeout" in text:
+        return "no answer in time"
+    if found := re.search(r'message: "([^"]+)"', text):
+        host = re.search(r"https?://[^/\s]+", text)
+        return found[1] + (f" by {host[0]}" if host else "")
+    if "kind: Interrupted" in text:
+        return "the connection was cut"
+    first = " ".join(text.partition("\n\n")[0].split())
+    return first if len(first) <= REASON_LETTERS else first[:REASON_LETTERS] + "..."

@@ -164,7 +164,9 @@ def test_a_full_disk_evicts_and_then_is_one_line(tmp_path):
     os.close(cache.get(name(content(7)), 1000, full_until(1)))
     assert told == [3, 2, 1]
     assert files(cache) == sorted([name(content(2)), name(content(7))])
-    with pytest.raises(DataError, match=r"cannot be written \(No space left on device\); free space, or set storage.cache"):
+    with pytest.raises(
+        DataError, match=r"cannot be written \(No space left on device\); free space, or set storage.cache"
+    ):
         cache.get(name(content(8)), 1000, full_until(-1))
     assert files(cache) == []
     assert int((tmp_path / "usage").read_text()) == 0
