@@ -13,15 +13,18 @@ import re
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
 from avexp.core.config import remote_fault
 from avexp.core.errors import ConfigError, DataError
 
 REASON_LETTERS = 200
+CHUNK_BYTES = 1 << 20
+"""What is handed on at a time: small enough to be hashed and written while it is in the CPU's cache."""
 T = TypeVar("T")
 
 
@@ -55,6 +58,27 @@ class Bounds:
     def object_s(self, size: int) -> float:
         """The longest that an object of so many bytes may take [s]."""
         return self.request_s + size / 2**20 / self.least_mib_s
+
+
+@dataclass
+class _Range:
+    """Bytes [start, end) of an object, on their way from one thread to another."""
+
+    start: int
+    end: int
+    queue: "SimpleQueue[bytes | BaseException]" = field(default_factory=SimpleQueue)
+    came: int = 0
+    stopped: bool = False
+
+    def chunks(self, deadline: float) -> Iterator[tuple[int, bytes]]:
+        """Each with its place. Raises what the other thread met, and Empty at the deadline."""
+        start = self.start
+        while start < self.end:
+            chunk = self.queue.get(timeout=max(0.1, deadline - time.monotonic()))
+            if isinstance(chunk, BaseException):
+                raise chunk
+            yield start, chunk
+            start += len(chunk)
 
 
 @dataclass
@@ -164,48 +188,54 @@ class RemoteStore:
         return self._fetched(path, None, size)
 
     def _fetched(self, path: str, handle: int | None, size: int) -> str:
+        """Ranges come in parallel; this thread alone hashes and writes them, in order, so that nothing is written later."""
         deadline = time.monotonic() + self.bounds.object_s(size)
         digest, length = hashlib.sha256(), self.bounds.range_mib << 20
-        starts = iter(range(0, size, length))
-        running: deque[tuple[int, Future[Any]]] = deque()
-        pool = self._threads()
+        starts, pool = iter(range(0, size, length)), self._threads()
+        running: deque[_Range] = deque()
         try:
             while True:
                 while len(running) < self.bounds.streams and (start := next(starts, None)) is not None:
-                    end = min(size, start + length)
-                    running.append((start, pool.submit(self._range, path, start, end, size, deadline)))
+                    running.append(_Range(start, min(size, start + length)))
+                    pool.submit(self._stream, path, running[-1], size, deadline)
                 if not running:
                     return digest.hexdigest()
-                start, future = running.popleft()
-                content = memoryview(future.result(timeout=max(0.1, deadline - time.monotonic())))
-                digest.update(content)
-                while handle is not None and content.nbytes:
-                    written = os.pwrite(handle, content, start)
-                    start, content = start + written, content[written:]
-        except TimeoutError:
+                for start, chunk in running[0].chunks(deadline):
+                    digest.update(chunk)
+                    if handle is not None:
+                        _write_all(handle, chunk, start)
+                running.popleft()
+        except Empty:
             raise self._slow(path) from None
         finally:
-            for _, future in running:
-                future.cancel()
+            for one in running:
+                one.stopped = True
 
     def _slow(self, path: str) -> DataError:
         what = f"the object store is slower than {self.bounds.least_mib_s:g} MiB/s"
         return DataError(self.where(path), what, "see what slows it or the network, and repeat")
 
-    def _range(self, path: str, start: int, end: int, size: int, deadline: float) -> Any:
+    def _stream(self, path: str, wanted: "_Range", size: int, deadline: float) -> None:
+        """Hand over a range in chunks as they come; asked again it goes on where it was cut."""
         import obstore
 
-        def ask(store: Any) -> Any:
-            answer = obstore.get(store, path, options={"range": (start, end)})
+        def ask(store: Any) -> None:
+            answer = obstore.get(store, path, options={"range": (wanted.start + wanted.came, wanted.end)})
             if answer.meta["size"] != size:
                 what = f"has {answer.meta['size']} bytes, {size} were expected"
                 raise DataError(self.where(path), what, "it was changed or cut off in the store: push it again")
-            content = answer.bytes()
-            if len(content) != end - start:
-                raise ConnectionError(f"{len(content)} of {end - start} bytes came")
-            return content
+            for chunk in answer.stream(CHUNK_BYTES):
+                if wanted.stopped:
+                    return
+                wanted.queue.put(chunk)
+                wanted.came += len(chunk)
+            if wanted.came < wanted.end - wanted.start:
+                raise ConnectionError(f"{wanted.came} of {wanted.end - wanted.start} bytes came")
 
-        return self._asked(path, ask, deadline)
+        try:
+            self._asked(path, ask, deadline)
+        except BaseException as fault:
+            wanted.queue.put(fault)
 
     def _asked(self, path: str, call: Callable[[Any], T], deadline: float | None = None) -> T:
         """Ask, and ask again where that can help."""
@@ -243,6 +273,13 @@ class RemoteStore:
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(2 * self.bounds.streams, thread_name_prefix="fetch")
             return self._pool
+
+
+def _write_all(handle: int, chunk: bytes, start: int) -> None:
+    rest = memoryview(chunk)
+    while rest:
+        written = os.pwrite(handle, rest, start)
+        start, rest = start + written, rest[written:]
 
 
 def _open(url: str, bounds: Bounds, request_s: float, stall_s: float) -> Any:
