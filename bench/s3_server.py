@@ -82,6 +82,8 @@ def s3_server(folder: Path | None = None) -> Iterator[dict[str, str]]:
                 except subprocess.TimeoutExpired:
                     process.kill()
                     process.wait()
+                for left in _sockets(arguments):
+                    left.unlink(missing_ok=True)
 
 
 def _arguments(data: Path, own: Path) -> tuple[int, list[str]]:
@@ -107,6 +109,12 @@ def _arguments(data: Path, own: Path) -> tuple[int, list[str]]:
         "-s3.port.iceberg=0",
         "-s3.port.lance=0",
     ]
+
+
+def _sockets(arguments: list[str]) -> list[Path]:
+    """What it leaves in /tmp: its gRPC sockets, by port."""
+    ports = [int(word.partition("=")[2]) + 10000 for word in arguments if ".port=" in word]
+    return [path for port in ports for path in Path("/tmp").glob(f"seaweedfs-*-grpc-{port}.sock")]
 
 
 def _free_ports(count: int) -> list[int]:
