@@ -28,11 +28,14 @@ STAGES = {
 app = typer.Typer(no_args_is_help=True, add_completion=True, rich_markup_mode="rich")
 run_app = typer.Typer(no_args_is_help=True, help="Look at runs, and send what a tracking server missed.")
 dataset_app = typer.Typer(no_args_is_help=True, help="Look at dataset versions and where things come from.")
+cache_app = typer.Typer(no_args_is_help=True, help="Look at the level-0 cache of this node, and make it smaller.")
 app.add_typer(run_app, name="run")
 app.add_typer(dataset_app, name="dataset")
+app.add_typer(cache_app, name="cache")
 
 Outputs = Annotated[Path, typer.Option(help="Folder of run folders.")]
 Root = Annotated[Path, typer.Option(help="Storage root.")]
+CacheFolder = Annotated[Path | None, typer.Option("--cache", help="Its folder, if it is not <root>/cache.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable.")]
 OUTPUTS, ROOT = Path("outputs"), Path("outputs/store")
 
@@ -43,7 +46,7 @@ def main() -> None:
     if words and words[0] in STAGES:
         sys.argv = [f"avexp {words[0]}", *words[1:]]
         run_stage(STAGES[words[0]], words[1:])
-    known = [*STAGES, "run", "dataset"]
+    known = [*STAGES, "run", "dataset", "cache"]
     if words and not words[0].startswith("-") and words[0] not in known:
         console.print(
             f"avexp: no command {words[0]}{did_you_mean(words[0], known)}; known: {', '.join(known)}", markup=False
@@ -248,6 +251,64 @@ def dataset_lineage(of: str, outputs: Outputs = OUTPUTS, root: Root = ROOT, as_j
         return
     for line in tree_lines([node]):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+@dataset_app.command("push")
+def dataset_push(dataset: str, url: str, root: Root = ROOT, as_json: AsJson = False) -> None:
+    """Copy a dataset version to an object store (s3://bucket/prefix, gs://, az://, file:///folder). Overwrites nothing;
+    repeated, it goes on where it was stopped, and checks what is there.
+    """
+    from avexp.core.progress import bar
+    from avexp.core.units import size_text
+    from avexp.loader.remote import RemoteStore
+    from avexp.loader.replicate import push_version
+
+    with bar(f"push {dataset} (MiB)") as advance:
+        facts = push_version(root, dataset, RemoteStore(url), lambda done, total: advance(done >> 20, total >> 20))
+    if as_json:
+        _print(facts)
+        return
+    written = f"{facts['written']} objects written ({size_text(facts['written_bytes'])}), {facts['there']} were there"
+    console.print(f"{facts['dataset']} is at {facts['url']}: {written}", markup=False)
+    console.print(
+        f"train on it anywhere: data=existing data.name={facts['dataset']} storage.remote={url}", markup=False
+    )
+
+
+@cache_app.command("show")
+def cache_show(root: Root = ROOT, cache: CacheFolder = None, as_json: AsJson = False) -> None:
+    """What the cache holds, and what all processes of this node did with it."""
+    from avexp.core.units import size_text
+    from avexp.loader.cache import summary
+
+    facts = summary(cache or root / "cache")
+    if as_json:
+        _print(facts)
+        return
+    for key, value in facts.items():
+        shown = size_text(value) if "bytes" in key and value is not None else value
+        console.print(f"{key.removesuffix('_bytes'):<18}{shown}", markup=False, highlight=False)
+
+
+@cache_app.command("trim")
+def cache_trim(
+    to: Annotated[str, typer.Option(help="What may stay, such as 10GiB; the least recently used goes first.")],
+    root: Root = ROOT,
+    cache: CacheFolder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make the cache smaller, now. A running job may fill it again, up to its own limit."""
+    from avexp.core.units import size_text, to_bytes
+    from avexp.loader.cache import ShardCache, summary
+
+    folder = cache or root / "cache"
+    before = summary(folder)
+    used = ShardCache(folder, before["limit_bytes"] or to_bytes(to)).trim(to_bytes(to))
+    facts = {"folder": str(folder), "bytes_before": before["bytes"], "bytes": used}
+    if as_json:
+        _print(facts)
+        return
+    console.print(f"{folder}: {size_text(before['bytes'])} before, {size_text(used)} now", markup=False)
 
 
 if __name__ == "__main__":

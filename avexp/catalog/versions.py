@@ -235,6 +235,7 @@ class _Builder:
             "annotators": sorted(self.found_annotators),
             "skipped": self.skipped,
             "rendition": self.rendition.model_dump() if self.rendition else None,
+            "sources": [],
             "recipe": {**recipe, "annotators": self.annotators},
             "shards": [shard.model_dump() for shard in self.shards],
             "index_sha256": hashlib.sha256(index).hexdigest(),

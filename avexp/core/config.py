@@ -20,6 +20,21 @@ def _ranges(owner: object, **bounds: tuple[float, float]) -> None:
         raise ConfigError(faults)
 
 
+REMOTE_SCHEMES = ("s3", "gs", "az", "file")
+
+
+def remote_fault(url: str) -> str:
+    """What is wrong with an object store's URL, in words; empty if nothing."""
+    scheme, mark, rest = url.partition("://")
+    if not mark or scheme not in REMOTE_SCHEMES:
+        return f"{url} is no object store; give s3://bucket/prefix, gs://, az:// or file:///folder"
+    if scheme == "file" and not rest.startswith("/"):
+        return f"{url} names no folder; give file:///folder, with three slashes"
+    if not rest.strip("/") or (scheme != "file" and rest.startswith("/")):
+        return f"{url} names no {'folder' if scheme == 'file' else 'bucket'}"
+    return ""
+
+
 @dataclass
 class Loader:
     """How batches are made."""
@@ -82,6 +97,14 @@ class Storage:
 
     root: str = "outputs/store"  # sessions, datasets, mlflow.db: all that outlives runs
     outputs: str = "outputs"  # run folders
+    remote: str | None = None  # object store of the root's layout: s3://bucket/prefix, gs://, az:// or file:///folder
+    cache: str | None = (
+        None  # folder for what is fetched from it; null for <root>/cache; hardware.cache_gib is its size
+    )
+
+    def __post_init__(self) -> None:
+        if self.remote is not None and (fault := remote_fault(self.remote)):
+            raise ConfigError([f"storage.remote: {fault}"])
 
 
 @dataclass

@@ -14,12 +14,13 @@ from avexp.core.run_folder import RunFolder, find_run
 from avexp.evaluate import kpi_report
 from avexp.evaluate.judge import Judged, Predictor, judge, judge_constant, picture_keys
 from avexp.evaluate.plan_predictor import open_bundle
+from avexp.loader.replicate import open_version
 from avexp.models.postprocess import Postprocess
 from avexp.records.dataset import Dataset
 from avexp.report.html import Report
 from avexp.report.tables import show
 from avexp.store.tracker import Tracker
-from avexp.train.assemble import evaluation_loader
+from avexp.train.assemble import evaluation_loader, tiers_of
 from avexp.train.predictor import load_predictor
 from avexp.train.truth import DatasetTruth
 
@@ -71,7 +72,7 @@ def run_evaluate(config: EvaluateConfig, run: RunFolder) -> None:
         DataError: no such dataset, or the slice is empty.
     """
     subject = find_subject(config)
-    dataset = Dataset.open(Path(config.storage.root), config.data or subject.dataset)
+    dataset = open_version(Path(config.storage.root), config.data or subject.dataset, tiers_of(config))
     rows = dataset.select(config.split, config.slice)
     if len(rows) == 0:
         raise DataError(

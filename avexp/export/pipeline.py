@@ -20,8 +20,10 @@ from avexp.export.onnx_form import load, save, strip
 from avexp.export.proof import Proof, prove
 from avexp.export.registry import register
 from avexp.loader.decode import decode
+from avexp.loader.replicate import open_version
+from avexp.loader.tiers import Tiers
 from avexp.records.dataset import Dataset
-from avexp.train.assemble import evaluation_loader, spread
+from avexp.train.assemble import evaluation_loader, spread, tiers_of
 from avexp.train.predictor import NetworkPredictor, load_predictor
 from avexp.train.truth import DatasetTruth
 
@@ -40,7 +42,7 @@ def export(config: ExportConfig, run: RunFolder) -> None:
     checkpoint = checkpoint_of(source, config.checkpoint)
     predictor = load_predictor(checkpoint)
     predictor = replace(predictor, postprocess=plans.postprocess_of_plans(predictor.postprocess))
-    dataset = trained_on(predictor, Path(config.storage.root))
+    dataset = trained_on(predictor, Path(config.storage.root), tiers_of(config))
     width, height = dataset.manifest.stored_size_px
     console.print(f"export {source.id}, {checkpoint.name}, for {width}x{height} frames", markup=False)
     writer = BundleWriter(run.bundle)
@@ -73,14 +75,14 @@ def checkpoint_of(run: RunFolder, which: str) -> Path:
     return Path(which)
 
 
-def trained_on(predictor: NetworkPredictor, root: Path) -> Dataset:
+def trained_on(predictor: NetworkPredictor, root: Path, tiers: Tiers | None = None) -> Dataset:
     """The dataset version of a checkpoint.
 
     Raises:
         ExportError: it is there, but is another one.
     """
     about = predictor.about["dataset"]
-    dataset = Dataset.open(root, f"{about['name']}@{about['version']}")
+    dataset = open_version(root, f"{about['name']}@{about['version']}", tiers)
     if dataset.manifest.digest != about["digest"]:
         raise ExportError(
             dataset.manifest.reference, "is not the dataset that the checkpoint was trained on", "restore it"

@@ -1,6 +1,7 @@
 """``data`` of a config: the dataset version it names, made from its reader if it is not there yet."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from avexp.catalog.blend import blend
@@ -10,6 +11,8 @@ from avexp.core.progress import bar
 from avexp.ingest.reader import Reader
 from avexp.ingest.rendition import rendition, write_renditions
 from avexp.ingest.session_writer import ingest
+from avexp.loader.replicate import open_version
+from avexp.loader.tiers import Tiers
 from avexp.records.dataset import Dataset
 from avexp.records.labels import OBJECT_CLASSES
 
@@ -50,19 +53,20 @@ class DataSource:
         self.sensor, self.workers, self.version = sensor, workers, version
         self.rendition = rendition(rendition_px, rendition_quality) if rendition_px else None
 
-    def open(self, root: Path) -> Dataset:
+    def open(self, root: Path, tiers: Tiers | None = None) -> Dataset:
         """The dataset version, ingested first where it is new.
 
         Args:
             root: storage root.
+            tiers: where an existing version's manifest and shards come from that are not under the root.
 
         Raises:
             DataError: there is no such version and no reader; or the source cannot be read.
         """
         if self.version is not None:
-            return Dataset.open(root, self.version)
+            return open_version(root, self.version, tiers)
         if self.reader is None or self.split is None:
-            return Dataset.open(root, self.name)
+            return open_version(root, self.name, tiers)
         with bar("ingest sessions") as advance:
             sessions = ingest(self.reader, root, self.workers, lambda _, done, total: advance(done, total))
         ids = [session.id for session in sessions]
@@ -96,13 +100,14 @@ class StreamSource:
         self.name, self.urls = name, [urls] if isinstance(urls, str) else list(urls)
         self.frames_per_epoch, self.shuffle_frames = frames_per_epoch, shuffle_frames
 
-    def open(self, root: Path) -> Dataset:
+    def open(self, root: Path, tiers: Tiers | None = None) -> Dataset:
         """The dataset version that validates.
 
         Args:
             root: storage root.
+            tiers: where manifests and shards come from that are not under the root.
         """
-        return Dataset.open(root, self.name)
+        return open_version(root, self.name, tiers)
 
 
 class BlendSource:
@@ -117,13 +122,18 @@ class BlendSource:
     def __init__(self, name: str, parts: Mapping[str, float], version: str | None = None) -> None:
         self.name, self.parts, self.version = name, dict(parts), version
 
-    def open(self, root: Path) -> Dataset:
+    def open(self, root: Path, tiers: Tiers | None = None) -> Dataset:
         """The blend as a dataset version.
 
         Args:
             root: storage root.
+            tiers: where manifests and shards come from that are not under the root.
 
         Raises:
             DataError: a part is missing, or they do not fit each other.
         """
-        return Dataset.open(root, self.version) if self.version else blend(root, self.name, self.parts)
+        if self.version:
+            return open_version(root, self.version, tiers)
+        for reference in self.parts:
+            open_version(root, reference, tiers)
+        return replace(blend(root, self.name, self.parts), source=tiers)

@@ -8,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -27,8 +28,10 @@ from avexp.loader.workers import CHUNK, PROCESSES_FROM, ProcessWorkers, Task, Th
 from avexp.records.batch import Batch
 from avexp.records.dataset import Dataset
 
-STRETCH, KEPT_STRETCHES = 8192, 4
+STRETCH, KEPT_STRETCHES = 8192, 8
 """Positions whose order is computed at once, and how many such are kept."""
+HINT_EVERY, HINT_AHEAD = 2048, 4 * 8192
+"""Positions between two hints at the shards that come, and how far a hint looks."""
 SPARES = 8
 """Frames that are tried in place of a bad one."""
 
@@ -106,7 +109,8 @@ class Loader:
         self.sampler, self.batch_sampler = EpochSampler(), None
         self.device = torch.device(device)
         self.waited_s = 0.0
-        self._frames = 0
+        self._frames, self._hinted = 0, -1
+        self._lock = Lock()
         self._stretches: dict[tuple[int, int], npt.NDArray[np.int64]] = {}
         self._reader_ahead = ThreadPoolExecutor(1, thread_name_prefix="read-ahead")
         self._started: tuple[SampleReader, Workers, Slots] | None = None
@@ -151,14 +155,16 @@ class Loader:
     def _stretch(self, epoch: int, number: int) -> npt.NDArray[np.int64]:
         """Rows of many neighbouring positions, computed at once and kept: the batches that come next need them."""
         key = (epoch, number)
-        rows = self._stretches.get(key)
+        with self._lock:
+            rows = self._stretches.get(key)
         if rows is None:
             stop = min((number + 1) * STRETCH, self.sequence.count)
             positions = np.arange(number * STRETCH, max(stop, number * STRETCH), dtype=np.int64)
             rows = self.rows[self.sequence(epoch, positions)] if len(positions) else positions
-            while len(self._stretches) >= KEPT_STRETCHES:
-                self._stretches.pop(next(iter(self._stretches)), None)
-            self._stretches[key] = rows
+            with self._lock:
+                while len(self._stretches) >= KEPT_STRETCHES:
+                    self._stretches.pop(next(iter(self._stretches)))
+                self._stretches[key] = rows
         return rows
 
     def order(self, epoch: int, batch: int) -> npt.NDArray[np.int64]:
@@ -219,7 +225,20 @@ class Loader:
             rows = self.rows_at(epoch, self.positions(later))
             # not here: storage that hangs must not stop the trainer's thread
             self._reader_ahead.submit(self.dataset.advise, rows[rows >= 0].tolist())
+        if self.dataset.source is not None and first // HINT_EVERY != self._hinted:
+            self._hinted = first // HINT_EVERY
+            self._reader_ahead.submit(self._hint, epoch, first)
         return assembly.result
+
+    def _hint(self, epoch: int, first: int) -> None:
+        """Name the shards that come next, soonest first; those of the next epoch's beginning too, near the end."""
+        near = np.arange(first, first + HINT_AHEAD, dtype=np.int64)
+        rows = self.rows_at(epoch, near)
+        if self.training and rows[-1] < 0:
+            rows = np.concatenate([rows, self.rows_at(epoch + 1, near[rows < 0] - self.sequence.count)])
+        shards = self.dataset.rows["shard"][rows[rows >= 0]]
+        _, places = np.unique(shards, return_index=True)
+        self.dataset.ahead(shards[np.sort(places)].tolist())
 
     def start(self) -> tuple[SampleReader, Workers, Slots]:
         """Workers and memory, made at the first batch."""

@@ -8,6 +8,7 @@ import numpy.typing as npt
 from avexp.core.counter_random import hash64
 from avexp.core.errors import ConfigError, did_you_mean
 from avexp.loader.order import Blend, BlockShuffle, Order, Positions, Share, Shuffle
+from avexp.loader.tiers import Tiers
 from avexp.records.dataset import Dataset
 from avexp.records.index import CONDITIONS
 
@@ -52,6 +53,24 @@ def _shuffled(dataset: Dataset, rows: npt.NDArray[np.int64], seed: int, window_s
     if window_shards is None:
         return Shuffle(len(rows), seed)
     return BlockShuffle([stop - start for _, start, stop in shard_blocks(dataset, rows)], window_shards, seed)
+
+
+def check_window(dataset: Dataset, rows: npt.NDArray[np.int64], window_shards: int | None) -> None:
+    """Shards that come from an object store must fit the cache, or be shuffled in windows of which two do.
+
+    Raises:
+        ConfigError: they do not fit, with a window that does.
+    """
+    if not isinstance(dataset.source, Tiers):
+        return
+    numbers = {shard for shard, _, _ in shard_blocks(dataset, rows)}
+    sizes = [dataset.manifest.shards[number].bytes for number in numbers]
+    room = dataset.source.cache.limit_bytes
+    used = sum(sizes) if window_shards is None else 2 * window_shards * max(sizes)
+    if used > room:
+        what = f"{used / 2**30:.3g} GiB of shards are in use at a time, the cache holds {room / 2**30:.3g}"
+        remedy = f"set loader.window_shards={max(1, room // (2 * max(sizes)))}, or raise hardware.cache_gib"
+        raise ConfigError([f"loader.window_shards={window_shards}: {what}; {remedy}"])
 
 
 def shard_blocks(dataset: Dataset, rows: npt.NDArray[np.int64]) -> list[tuple[int, int, int]]:

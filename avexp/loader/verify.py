@@ -61,7 +61,7 @@ def _shard_faults(dataset: Dataset, number: int) -> Iterator[BadFrame]:
     shard = dataset.manifest.shards[number]
     path = dataset.root / shard.path
     if not path.is_file():
-        if dataset.open_shard is None:
+        if dataset.source is None:
             yield BadFrame(shard.path, "", 0, "no such file", "restore the shard")
         return
     if path.stat().st_size != shard.bytes:

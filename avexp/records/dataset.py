@@ -4,11 +4,12 @@
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -18,8 +19,10 @@ from avexp.records.handles import Handles
 from avexp.records.index import CONDITIONS, SPLITS, Entry, Rows, open_rows
 from avexp.records.record import Record
 from avexp.records.session import Rendition, Session
-from avexp.records.shard import read_part, read_part_into
+from avexp.records.shard import PartError, read_part_into
 
+MOST_AHEAD = 512
+"""No hint at coming shards is longer."""
 Kind = Literal["image", "labels", "ego"]
 
 
@@ -92,6 +95,19 @@ class DatasetManifest(Record):
         return f"{self.name}@{self.version}"
 
 
+class ShardSource(Protocol):
+    """Where shards come from that do not lie under the storage root (avexp.loader.tiers.Tiers)."""
+
+    def open_shard(self, shard: DatasetShard) -> int:
+        """A descriptor, for the caller to close."""
+
+    def mend(self, shard: DatasetShard) -> None:
+        """A part of it was wrong: forget the copy if it is damaged."""
+
+    def ahead(self, shards: Sequence[DatasetShard]) -> None:
+        """Those that are needed next, soonest first. Returns at once."""
+
+
 @dataclass(frozen=True)
 class Dataset:
     """An opened dataset version.
@@ -100,16 +116,16 @@ class Dataset:
         root: the storage root that its shards lie under.
         manifest: what it is.
         rows: memory-mapped index, one ROW a frame and camera.
-        open_shard: gives a file descriptor of a shard that lies elsewhere; None to look under the root only.
+        source: opens its shards; None where all lie under the root.
     """
 
     root: Path
     manifest: DatasetManifest
     rows: Rows
-    open_shard: Callable[[DatasetShard], int] | None = None
+    source: ShardSource | None = None
 
     @staticmethod
-    def open(root: Path, reference: str, open_shard: Callable[[DatasetShard], int] | None = None) -> "Dataset":
+    def open(root: Path, reference: str, source: ShardSource | None = None) -> "Dataset":
         """Open ``name@3``, ``name@latest``, ``name`` or a digest.
 
         Raises:
@@ -118,21 +134,35 @@ class Dataset:
         folder = find_version(root, reference)
         manifest = DatasetManifest.from_file(folder / "manifest.json")
         rows = open_rows(folder / "index.bin", manifest.format, manifest.rows)
-        return Dataset(root, manifest, rows, open_shard)
+        return Dataset(root, manifest, rows, source)
 
     @cached_property
     def _handles(self) -> Handles:
-        return Handles()
+        return Handles(self._open_shard)
 
-    def _opened(self, shard: int) -> int:
-        entry = self.manifest.shards[shard]
-        if self.open_shard is not None:
-            return self.open_shard(entry)
-        return open_local(self.root / entry.path, entry.bytes)
+    def _open_shard(self, number: int) -> int:
+        shard = self.manifest.shards[number]
+        if self.source is not None:
+            return self.source.open_shard(shard)
+        return open_local(self.root / shard.path, shard.bytes)
+
+    def ahead(self, shards: Sequence[int]) -> None:
+        """Hint at the shards that are needed next, by number, soonest first. Returns at once; each call replaces the last."""
+        if self.source is not None:
+            soonest = list(dict.fromkeys(shards))[:MOST_AHEAD]
+            self.source.ahead([self.manifest.shards[number] for number in soonest])
+
+    def lease(self, shard: int) -> AbstractContextManager[int]:
+        """A descriptor of a shard, by number, that stays open for as long as the block runs.
+
+        Raises:
+            DataError: missing, or of a wrong size.
+        """
+        return self._handles.lease(shard)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Another process opens it for itself."""
-        return Dataset.open, (self.root, self.manifest.reference, self.open_shard)
+        return Dataset.open, (self.root, self.manifest.reference, self.source)
 
     def entry(self, row: int) -> Entry:
         """One row as plain numbers."""
@@ -162,27 +192,34 @@ class Dataset:
 
     def read_entry(self, entry: Entry, kind: Kind) -> bytes | None:
         """The same of a row that was read."""
-        shard, offset, length, crc32 = part_of(entry, kind)
+        length = part_of(entry, kind)[2]
         if length == 0:
             return None
-        where = f"{self.manifest.shards[shard].path}:{self.key_of(entry)}"
-        handle = self._handles.get(shard, lambda: self._opened(shard))
-        return read_part(handle.number, where, offset, length, crc32)
+        return bytes(self.read_entry_into(entry, kind, memoryview(bytearray(length))))
 
     def read_entry_into(self, entry: Entry, kind: Kind, buffer: memoryview) -> memoryview:
         """The same into memory that is there, as long as the part."""
         shard, offset, _, crc32 = part_of(entry, kind)
         where = f"{self.manifest.shards[shard].path}:{self.key_of(entry)}"
-        handle = self._handles.get(shard, lambda: self._opened(shard))
-        return read_part_into(handle.number, where, offset, buffer, crc32)
+        try:
+            with self.lease(shard) as handle:
+                return read_part_into(handle, where, offset, buffer, crc32)
+        except PartError:
+            if self.source is None:
+                raise
+        # a copy that was damaged is fetched again, once
+        self.source.mend(self.manifest.shards[shard])
+        self._handles.forget(shard)
+        with self.lease(shard) as handle:
+            return read_part_into(handle, where, offset, buffer, crc32)
 
     def advise(self, rows: Sequence[int]) -> None:
         """Tell the kernel which images are read soon; a hint only."""
         for row in rows:
             entry = self.entry(int(row))
             try:
-                handle = self._handles.get(entry.shard, lambda shard=entry.shard: self._opened(shard))  # type: ignore[misc]
-                os.posix_fadvise(handle.number, entry.image_offset, entry.image_length, os.POSIX_FADV_WILLNEED)
+                with self.lease(entry.shard) as handle:
+                    os.posix_fadvise(handle, entry.image_offset, entry.image_length, os.POSIX_FADV_WILLNEED)
             except (DataError, OSError):
                 continue  # whoever reads it will say so
 
@@ -253,7 +290,7 @@ def open_local(path: Path, size: int) -> int:
         DataError: missing, or of another size.
     """
     try:
-        handle = os.open(path, os.O_RDONLY)
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as fault:
         raise DataError(str(path), f"cannot be opened ({fault.strerror})", "restore the shard") from fault
     if (found := os.fstat(handle).st_size) != size:

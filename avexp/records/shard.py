@@ -23,6 +23,10 @@ from avexp.core.files import sync_folder, write_text
 INDEX_FORMAT = 1
 
 
+class PartError(DataError):
+    """One part of a shard does not hold the bytes that were indexed."""
+
+
 @dataclass(frozen=True, slots=True)
 class Part:
     """Where one part of a frame lies: ``<key>.<part>`` at [offset, offset + length) of the tar."""
@@ -217,7 +221,7 @@ def read_part(handle: int, where: str, offset: int, length: int, crc32: int) -> 
         crc32: its checksum.
 
     Raises:
-        DataError: the shard is truncated there, or the bytes are not those that were indexed.
+        PartError: the shard is truncated there, or the bytes are not those that were indexed.
     """
     return bytes(read_part_into(handle, where, offset, memoryview(bytearray(length)), crc32))
 
@@ -228,9 +232,9 @@ def read_part_into(handle: int, where: str, offset: int, buffer: memoryview, crc
     while 0 < done < len(buffer) and (more := os.preadv(handle, [buffer[done:]], offset + done)):
         done += more  # a network file system may give less than asked for
     if done != len(buffer):
-        raise DataError(
+        raise PartError(
             f"{where}@{offset}", f"{done} of {len(buffer)} bytes: the shard is cut off", "restore the shard"
         )
     if crc32_of(buffer) != crc32:
-        raise DataError(f"{where}@{offset}", "checksum differs: the bytes were changed", "restore the shard")
+        raise PartError(f"{where}@{offset}", "checksum differs: the bytes were changed", "restore the shard")
     return buffer

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from avexp.core.errors import RunError
+from avexp.core.file_lock import file_lock
 from avexp.core.files import write_json
-from avexp.store.file_lock import file_lock
 from avexp.store.outbox import Point, RefusedError
 
 OPEN_TIMEOUT_S = 120.0

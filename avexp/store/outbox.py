@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from avexp.core.errors import DataError, RunError
+from avexp.core.file_lock import file_lock
 from avexp.core.files import read_json, write_json
 from avexp.core.run_folder import RunFolder
-from avexp.store.file_lock import file_lock
 from avexp.store.json_lines import Line, read_lines
 
 BATCH_MAX = 1000

@@ -11,15 +11,16 @@ import torch
 
 from avexp.augmentation.pipeline import Augmentation
 from avexp.core.config import Loader as LoaderConfig
-from avexp.core.config import TrainConfig
+from avexp.core.config import Stage, TrainConfig
 from avexp.core.errors import ConfigError
 from avexp.core.hardware import Accelerator
 from avexp.core.instantiate import build
 from avexp.core.progress import console
 from avexp.loader.loader import Loader
 from avexp.loader.quarantine import Quarantine
-from avexp.loader.sampling import make_order
+from avexp.loader.sampling import check_window, make_order
 from avexp.loader.stream import PROMISES, StreamLoader
+from avexp.loader.tiers import Tiers, open_tiers
 from avexp.models.network import Network
 from avexp.models.postprocess import Postprocess
 from avexp.records.dataset import Dataset
@@ -47,8 +48,13 @@ class Data:
 
 def open_dataset(config: TrainConfig) -> Dataset:
     """The dataset version of ``data``, ingested first where it is new."""
-    dataset: Dataset = build(config.data, "data").open(Path(config.storage.root))
+    dataset: Dataset = build(config.data, "data").open(Path(config.storage.root), tiers_of(config))
     return dataset
+
+
+def tiers_of(config: Stage) -> Tiers | None:
+    """Where shards come from; None without an object store."""
+    return open_tiers(Path(config.storage.root), config.storage.remote, config.storage.cache, config.hardware.cache_gib)
 
 
 def make_data(config: TrainConfig, dataset: Dataset, rank: Rank, quarantine: Quarantine) -> Data:
@@ -71,6 +77,7 @@ def make_data(config: TrainConfig, dataset: Dataset, rank: Rank, quarantine: Qua
     train: Loader | StreamLoader
     if (stream := _stream(config, dataset, rank, quarantine)) is not None:
         return Data(dataset=dataset, train=stream, val=val, train_rows=train_rows, val_rows=val_rows)
+    check_window(dataset, train_rows, loader.window_shards)
     order = make_order(
         dataset,
         train_rows,

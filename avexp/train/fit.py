@@ -43,7 +43,7 @@ from avexp.train.module import Perception
 from avexp.train.precision import lightning_precision
 from avexp.train.predictor import read_checkpoint
 from avexp.train.signals import StopOnSignal, StopTraining, say_stopped
-from avexp.train.tracking import Journal, TrainBar
+from avexp.train.tracking import Journal, TrainBar, report_tiers
 from avexp.train.truth import DatasetTruth
 
 CHECKPOINT_FORMAT = 1
@@ -102,6 +102,7 @@ def _fit_rank(config: TrainConfig, run: RunFolder, dataset: Any) -> float:
         status = "stopped"
     finally:
         if rank.number == 0:
+            report_tiers(data.dataset, tracker, trainer.global_step)
             _close(config, run, tracker, journal, quarantine, status, time.time() - began)
     return float(best_score(run).get(config.trainer.monitor, float("nan")))
 

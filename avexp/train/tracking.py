@@ -1,6 +1,7 @@
 """What a run tells of itself while it trains: step and epoch values to the tracker, a bar and lines to the terminal."""
 
 import time
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -9,6 +10,8 @@ from rich.progress import Progress, TaskID
 from torch import Tensor
 
 from avexp.core.progress import LOG_EVERY_S, columns, console
+from avexp.loader.tiers import Tiers
+from avexp.records.dataset import Dataset
 from avexp.store.cost import CostMeter
 from avexp.store.tracker import Tracker
 from avexp.train.module import mean_over_ranks
@@ -86,6 +89,15 @@ class Journal(Callback):
     def wait_share(self) -> float:
         """Share of the training time that the step waited for data."""
         return self.waited_s / max(1e-9, self.waited_s + self.busy_s)
+
+
+def report_tiers(dataset: Dataset, tracker: Tracker, step: int) -> None:
+    """One line and metrics of what the cache did in this process; nothing without an object store."""
+    if isinstance(dataset.source, Tiers):
+        dataset.source.close()
+        stats = dataset.source.stats()
+        tracker.log({f"data/cache_{name}": float(value) for name, value in asdict(stats).items()}, step)
+        console.print(f"cache {dataset.source.cache.folder}: {stats}", markup=False)
 
 
 def _over_ranks(values: dict[str, Tensor | float]) -> dict[str, float]:

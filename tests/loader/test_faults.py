@@ -110,11 +110,20 @@ def test_storage_that_hangs_is_an_error_in_time(copy):
     """Opening never returns, as on a network file system that is gone."""
     forever = threading.Event()
 
-    def opening(shard):
-        forever.wait(20)
-        return os.open(os.devnull, os.O_RDONLY)
+    class Gone:
+        """A source of shards."""
 
-    hanging = Dataset(copy.root, copy.manifest, copy.rows, opening)
+        def open_shard(self, shard):
+            forever.wait(20)
+            return os.open(os.devnull, os.O_RDONLY)
+
+        def mend(self, shard):
+            """Nothing to mend."""
+
+        def ahead(self, shards):
+            """Nothing to fetch."""
+
+    hanging = Dataset(copy.root, copy.manifest, copy.rows, Gone())
     rows = copy.select("train")
     loader = Loader(hanging, rows, 4, training=True, timeout_s=0.5)
     loader._started = (Loader(copy, rows, 4, training=True).start()[0], *loader_parts(hanging, copy, rows))

@@ -3,8 +3,8 @@ import json
 import pytest
 
 from avexp.core.errors import RunError
+from avexp.core.file_lock import file_lock
 from avexp.core.run_folder import RunFolder
-from avexp.store.file_lock import file_lock
 from avexp.store.json_lines import JsonLines
 from avexp.store.outbox import Outbox, Point, RefusedError, Sent, lines_behind
 

@@ -4,12 +4,12 @@ import sys
 import pytest
 
 from avexp.core.errors import RunError
-from avexp.store.file_lock import file_lock
+from avexp.core.file_lock import file_lock
 
 HOLDER = """
 import sys, time
 from pathlib import Path
-from avexp.store.file_lock import file_lock
+from avexp.core.file_lock import file_lock
 with file_lock(Path(sys.argv[1]), 1):
     print("held", flush=True)
     time.sleep(60)
