@@ -49,8 +49,11 @@ class BundlePlan:
         return self.postprocess(self.runtime.infer(frames), self.constants, self.image_size)
 
     def __call__(self, batch: Batch) -> list[Prediction]:
-        """Of a batch as the evaluation loader gives it: full-size uint8 frames."""
-        return self.predict(batch.images.numpy())
+        """Of a batch as the evaluation loader gives it: uint8 frames; those of another rendition are scaled."""
+        frames = batch.images.numpy()
+        if (frames.shape[2], frames.shape[1]) != self.input_size:
+            frames = np.stack([fit_frame(frame, self.input_size) for frame in frames])
+        return self.predict(frames)
 
 
 def open_bundle(

@@ -34,12 +34,14 @@ class Subject:
         kind: checkpoint or bundle.
         path: its file or folder.
         dataset: reference of the dataset it was trained on.
+        stored_as: form of the images that it was trained on; empty where it does not say so.
     """
 
     predictor: Predictor
     kind: str
     path: Path
     dataset: str
+    stored_as: str = ""
 
 
 def find_subject(config: EvaluateConfig) -> Subject:
@@ -54,7 +56,9 @@ def find_subject(config: EvaluateConfig) -> Subject:
     if (path / "manifest.json").is_file():
         plan = open_bundle(path, config.plan, postprocess=postprocess)
         source = plan.manifest["source"]["dataset"]
-        return Subject(plan, "bundle", path, f"{source['name']}@{source['version']}")
+        stored = plan.manifest["input"].get("rendition")
+        stored_as = f"rendition {stored['name']}" if stored else "original images"
+        return Subject(plan, "bundle", path, f"{source['name']}@{source['version']}", stored_as)
     if not path.is_file():
         run = find_run(Path(config.storage.outputs), config.of)
         if run.best is None:
@@ -62,7 +66,8 @@ def find_subject(config: EvaluateConfig) -> Subject:
         path = run.best
     predictor = load_predictor(path, postprocess)
     source = predictor.about["dataset"]
-    return Subject(predictor, "checkpoint", path, f"{source['name']}@{source['version']}")
+    stored_as = source.get("stored_as", "")
+    return Subject(predictor, "checkpoint", path, f"{source['name']}@{source['version']}", stored_as)
 
 
 def run_evaluate(config: EvaluateConfig, run: RunFolder) -> None:
@@ -148,8 +153,11 @@ def _tell(
     classes = dataset.manifest.object_classes
     show(kpi_report.condition_table(judged[-1], classes), console=console)
     where = f"{dataset.manifest.reference} {config.split}, slice {config.slice}, {frames} frames"
+    where += f", {dataset.manifest.stored_as}"
     title = f"{subject.kind} {subject.path.name} on {where}"
     show(kpi_report.headline_table(judged, classes, title), console=console)
+    if subject.stored_as not in ("", dataset.manifest.stored_as):
+        console.print(f"it was trained on {subject.stored_as}, and is judged on {dataset.manifest.stored_as}")
     for name, path in (("report", run.report), ("kpis", run.kpis), ("run", run.path)):
         console.print(f"{name:<12}{path}", markup=False, soft_wrap=True)
     console.print("next        python export.py run=latest", markup=False)

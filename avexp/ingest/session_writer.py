@@ -8,11 +8,11 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from avexp.core.errors import DataError
-from avexp.core.files import write_text
+from avexp.core.files import digest_file, write_text
 from avexp.ingest.reader import Reader, SessionRef
 from avexp.records.frame import Frame
 from avexp.records.session import Session, Shard, Skipped
-from avexp.records.shard import ShardWriter
+from avexp.records.shard import ShardWriter, index_path
 
 SHARD_BYTES = 256 << 20
 """A new shard begins beyond this size [bytes]."""
@@ -43,7 +43,7 @@ def ingest(reader: Reader, root: Path, workers: int = 1, progress: Progress | No
     refs = reader.list()
     if not refs:
         raise DataError("reader", "the source holds no session", "check data.source")
-    wanted = [ref for ref in refs if not (session_folder(root, ref.session_id()) / "session.json").is_file()]
+    wanted = [ref for ref in refs if not is_whole(session_folder(root, ref.session_id()))]
     done = len(refs) - len(wanted)
     for session_id in _write_all(reader, root, wanted, workers):
         done += 1
@@ -103,9 +103,24 @@ def write_session(reader: Reader, ref: SessionRef, root: Path) -> str:
         except OSError:
             if not (folder / "session.json").is_file():
                 raise
+            _fill(aside, folder)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     return session_id
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether a session lies here with all of its shards: one that came from an object store has only its record."""
+    file = folder / "session.json"
+    return file.is_file() and all((folder / shard.file).is_file() for shard in Session.from_file(file).shards)
+
+
+def _fill(aside: Path, folder: Path) -> None:
+    """Shards that the session names and that are not here, if what was read now is what was read then."""
+    for shard in Session.from_file(folder / "session.json").shards:
+        if not (folder / shard.file).is_file() and digest_file(aside / shard.file) == shard.sha256:
+            index_path(aside / shard.file).replace(index_path(folder / shard.file))
+            (aside / shard.file).replace(folder / shard.file)
 
 
 def _write_shards(

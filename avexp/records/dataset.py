@@ -90,6 +90,11 @@ class DatasetManifest(Record):
         return self.rendition.width_px, round(height * self.rendition.width_px / width)
 
     @property
+    def stored_as(self) -> str:
+        """Which form of the images is read."""
+        return f"rendition {self.rendition.name}" if self.rendition else "original images"
+
+    @property
     def reference(self) -> str:
         """``name@version``."""
         return f"{self.name}@{self.version}"

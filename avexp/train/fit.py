@@ -133,6 +133,7 @@ def _about(config: TrainConfig, data: Data) -> dict[str, Any]:
     """Plain JSON for each checkpoint."""
     manifest = data.dataset.manifest
     dataset = {"name": manifest.name, "version": manifest.version, "digest": manifest.digest}
+    dataset["stored_as"] = manifest.stored_as
     return {
         "format": CHECKPOINT_FORMAT,
         "model_json": json.dumps(config.model),
