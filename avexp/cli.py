@@ -19,8 +19,9 @@ STAGES = {
     "train": Entry("train", "avexp.train.fit:fit", then="avexp.evaluate.after_training:conclude"),
     "export": Entry("export", "avexp.export.pipeline:export"),
     "ingest": Entry("ingest", "avexp.ingest.stage:run_ingest", (("source", "reader.source"),)),
-    "evaluate": Entry("evaluate", "avexp.evaluate.stage:run_evaluate"),
+    "evaluate": Entry("evaluate", "avexp.evaluate.stage:run_evaluate", (("data", "dataset"),)),
     "predict": Entry("predict", "avexp.evaluate.predict:run_predict"),
+    "bench": Entry("bench", "avexp.loader.throughput:run_bench", (("data", "dataset"),)),
     "ci": Entry("ci", "avexp.export.ci:run_ci"),
 }
 """Stage verbs."""
@@ -63,7 +64,7 @@ def main() -> None:
 def about() -> None:
     """avexp: recorded drives in, proven inference plans out.
 
-    Stages (take key=value, --help, --cfg job, --dry-run): train, export, ingest, evaluate, predict, ci.
+    Stages (take key=value, --help, --cfg job, --dry-run): train, export, ingest, evaluate, predict, bench, ci.
     """
 
 

@@ -20,6 +20,7 @@ NEEDS = {
     "predict": ["bundle=.", "input=."],
     "ingest": ["reader=images", "reader.source=."],
     "ci": [],
+    "bench": ["dataset=x"],
 }
 SOURCES = {
     "data/tusimple": ["data.source=."],

@@ -61,7 +61,7 @@ def test_export_proves_each_plan(exported):
 def test_evaluate_on_a_slice(home, exported):
     out = call(home, "evaluate", "of=latest", "slice=night", "store=none", "pictures=2")
     assert "slice night, 6 frames" in out
-    out = call(home, "evaluate", f"of={exported[0]}", "store=none", "pictures=2")
+    out = call(home, "evaluate", f"of={exported[0]}", "data=lanes_real@1", "store=none", "pictures=2")
     assert "bundle bundle on lanes_real@1" in out
     assert "did you mean night" in call(home, "evaluate", "of=latest", "slice=nigth", "store=none", code=3)
 

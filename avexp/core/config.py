@@ -165,7 +165,7 @@ class EvaluateConfig(Stage):
     """conf/evaluate.yaml."""
 
     of: str = "???"  # a run, a checkpoint file or a bundle
-    data: str | None = None  # dataset name@version; the one it was trained on if null
+    dataset: str | None = None  # name@version (data=... for short); the one it was trained on if null
     split: str = "val"
     slice: str = "all"  # such as night or night+rain
     plan: str | None = None  # of a bundle
@@ -207,6 +207,21 @@ class CiConfig(Stage):
     only: list[str] = field(default_factory=list)  # experiments; empty for all
 
 
+@dataclass
+class BenchConfig(Stage):
+    """conf/bench.yaml."""
+
+    what: str = "loader"
+    dataset: str = "???"  # name@version (data=... for short)
+    split: str = "train"
+    width_px: int | None = None  # decode no smaller than this; null for full size
+    seconds: float = 20.0  # [s] that are measured
+    loader: Loader = field(default_factory=Loader)
+
+    def __post_init__(self) -> None:
+        _ranges(self, seconds=(0.1, 3600), width_px=(1, 1e5))
+
+
 SCHEMAS: dict[str, type[Stage]] = {
     "train": TrainConfig,
     "export": ExportConfig,
@@ -214,5 +229,6 @@ SCHEMAS: dict[str, type[Stage]] = {
     "predict": PredictConfig,
     "ingest": IngestConfig,
     "ci": CiConfig,
+    "bench": BenchConfig,
 }
 """Root schema by stage."""

@@ -77,7 +77,7 @@ def run_evaluate(config: EvaluateConfig, run: RunFolder) -> None:
         DataError: no such dataset, or the slice is empty.
     """
     subject = find_subject(config)
-    dataset = open_version(Path(config.storage.root), config.data or subject.dataset, tiers_of(config))
+    dataset = open_version(Path(config.storage.root), config.dataset or subject.dataset, tiers_of(config))
     rows = dataset.select(config.split, config.slice)
     if len(rows) == 0:
         raise DataError(

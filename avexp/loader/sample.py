@@ -53,7 +53,7 @@ class SampleReader:
     def __init__(self, dataset: Dataset, least_width_px: int | None, like: npt.NDArray[np.int64]) -> None:
         self.dataset, self.least_width_px, self.like = dataset, least_width_px, like[:PROBED]
         recipe = dataset.manifest.recipe
-        self._parse = LabelParser(dataset.manifest.object_classes, recipe.get("annotators") or [])
+        self.parse = LabelParser(dataset.manifest.object_classes, recipe.get("annotators") or [])
         self._cameras: dict[tuple[int, int], tuple[Floats, Floats, tuple[int, int] | None]] = {}
         self._buffers = local()
         self.stored_size, self.size = self._probe()
@@ -91,7 +91,7 @@ class SampleReader:
         content = dataset.read_entry_into(entry, "image", self._buffer(entry.image_length))
         where = f"{dataset.manifest.shards[entry.shard].path}:{key}@{entry.image_offset}"
         decode_into(content, where, out)
-        arrays = self._parse(dataset.read_entry(entry, "labels"), sensor, key)
+        arrays = self.parse(dataset.read_entry(entry, "labels"), sensor, key)
         arrays["conditions"] = np.array([entry.light, entry.weather, entry.road], np.int64)
         arrays["speed"] = np.array([self._speed(entry, key)], np.float32)
         arrays["camera_matrix"], arrays["camera_pose"] = matrix, pose
@@ -100,7 +100,7 @@ class SampleReader:
     def filler(self, out: Image, key: str = "") -> Sample:
         """A black frame without labels: keeps a batch's shape, adds no loss and counts nowhere."""
         out[:] = 0
-        arrays = self._parse(None, "", "")
+        arrays = self.parse(None, "", "")
         arrays["conditions"] = np.array([len(values) - 1 for values in CONDITIONS.values()], np.int64)
         arrays["speed"] = np.full(1, NAN, np.float32)
         arrays["camera_matrix"], arrays["camera_pose"] = camera_arrays(None)
