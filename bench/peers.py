@@ -1,7 +1,8 @@
 """Other loaders at the same task, each as well as its manual allows: run by loader.py, each in a process of its own.
 
-All give [B, H, W, 3] uint8 (the plain one float32) and parse each frame's label JSON. ``cameras`` > 1: a tar sample holds so
-many images, and becomes so many rows of a batch.
+All give [B, H, W, 3] uint8 (the plain one float32), parse each frame's label JSON, and hand on its boxes only, which is
+less than avexp's batches hold: whole label trees would cost them a third in the pipe between processes. A tar sample of five
+cameras becomes five rows of a batch.
 """
 
 import json
@@ -9,7 +10,6 @@ import os
 import random
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,33 @@ def endless(loader: Any) -> Iterator[np.ndarray]:
             yield batch[0]
 
 
+def boxes(labels: dict[str, Any]) -> np.ndarray:
+    """[N, 4] of all cameras' objects."""
+    found = [[box["x1"], box["y1"], box["x2"], box["y2"]] for view in views(labels) for box in view]
+    return np.array(found, np.float32).reshape(-1, 4)
+
+
+def views(labels: dict[str, Any]) -> Iterator[Any]:
+    """Each object's boxes."""
+    for one in labels["labels"][:1]:
+        for thing in one["objects"]:
+            yield thing.get("box2d", {}).values()
+
+
+def stacked(samples: list[tuple[Any, np.ndarray]]) -> tuple[Any, list[np.ndarray]]:
+    """Images in one tensor."""
+    import torch
+
+    rows = [torch.as_tensor(image) for image, _ in samples]
+    # in a worker the batch is made in the memory that it is handed over in, as torch's own collate does
+    shared = torch.utils.data.get_worker_info() is not None
+    out = None
+    if shared:
+        storage = rows[0]._typed_storage()._new_shared(sum(row.numel() for row in rows))
+        out = rows[0].new(storage).resize_(len(rows), *rows[0].shape)
+    return torch.stack(rows, out=out), [labels for _, labels in samples]
+
+
 def images_of(sample: dict[str, Any]) -> list[str]:
     """Names of a tar sample's cameras."""
     return [name for name in sample if name.endswith(".jpg")]
@@ -58,16 +85,16 @@ def plain(shards: list[str], workers: int, batch: int, size: tuple[int, int], **
 
     def prepare(source: Iterator[dict[str, Any]]) -> Iterator[tuple[torch.Tensor, str]]:
         for sample in source:
-            labels = sample["labels.json"]
+            labels = boxes(sample["labels.json"])
             for name in images_of(sample):
                 small = sample[name].convert("RGB").resize(size, Image.Resampling.BILINEAR)
                 values = np.asarray(small).astype(np.float32) / 255
-                yield torch.from_numpy(values).permute(2, 0, 1), str(len(labels))
+                yield torch.from_numpy(values).permute(2, 0, 1), labels
 
     dataset = wds.WebDataset(shards, shardshuffle=len(shards), empty_check=False).shuffle(100).decode("pil")
     dataset = dataset.compose(prepare)
     loader = torch.utils.data.DataLoader(
-        dataset.repeat(), batch_size=batch, num_workers=workers, prefetch_factor=2, worker_init_fn=tidy
+        dataset.repeat(), batch_size=batch, num_workers=workers, worker_init_fn=tidy, collate_fn=stacked
     )
     return endless(loader)
 
@@ -80,17 +107,12 @@ def webloader(shards: list[str], workers: int, batch: int, size: tuple[int, int]
 
     def prepare(source: Iterator[dict[str, Any]]) -> Iterator[tuple[np.ndarray, Any]]:
         for sample in source:
-            labels = json.loads(sample["labels.json"])
+            labels = boxes(json.loads(sample["labels.json"]))
             for name in images_of(sample):
                 yield decode(sample[name], size), labels
 
-    def collate(samples: list[tuple[np.ndarray, Any]]) -> tuple[Any, list[Any]]:
-        import torch
-
-        return torch.from_numpy(np.stack([image for image, _ in samples])), [labels for _, labels in samples]
-
     dataset = wds.WebDataset(shards, shardshuffle=len(shards), empty_check=False).shuffle(100).compose(prepare)
-    dataset = dataset.batched(batch, collation_fn=collate, partial=False).repeat()
+    dataset = dataset.batched(batch, collation_fn=stacked, partial=False).repeat()
     return endless(wds.WebLoader(dataset, batch_size=None, num_workers=workers, worker_init_fn=tidy))
 
 
@@ -116,14 +138,11 @@ def files(shards: list[str], work: str, workers: int, batch: int, size: tuple[in
 
         def __getitem__(self, number: int) -> tuple[np.ndarray, Any]:
             path = Path(self.images[number])
-            labels = json.loads((path.parent / (path.name.split(".")[0] + ".labels.json")).read_bytes())
+            labels = boxes(json.loads((path.parent / (path.name.split(".")[0] + ".labels.json")).read_bytes()))
             return decode(path.read_bytes(), size), labels
 
-    def collate(samples: list[tuple[np.ndarray, Any]]) -> tuple[torch.Tensor, list[Any]]:
-        return torch.from_numpy(np.stack([image for image, _ in samples])), [labels for _, labels in samples]
-
     loader = torch.utils.data.DataLoader(
-        Files(), batch, shuffle=True, drop_last=True, num_workers=workers, collate_fn=collate,
+        Files(), batch, shuffle=True, drop_last=True, num_workers=workers, collate_fn=stacked,
         worker_init_fn=tidy, persistent_workers=True, prefetch_factor=2,
     )  # fmt: skip
     return endless(loader)
@@ -133,10 +152,8 @@ def energon(shards: list[str], work: str, workers: int, batch: int, size: tuple[
     """Megatron-Energon: a crude WebDataset and a cooker, which is its form for raw parts."""
     from megatron.energon import (
         DefaultTaskEncoder,
-        SavableDataLoader,
         WorkerConfig,
         basic_sample_keys,
-        cooker,
         get_savable_loader,
         get_train_dataset,
         stateless,
@@ -151,24 +168,20 @@ def energon(shards: list[str], work: str, workers: int, batch: int, size: tuple[
     @stateless
     def cook(sample: dict[str, Any]) -> dict[str, Any]:
         image = decode(sample[images_of(sample)[0]], size)
-        return dict(**basic_sample_keys(sample), image=image, labels=json.loads(sample["labels.json"]))
+        return dict(**basic_sample_keys(sample), image=image, labels=boxes(json.loads(sample["labels.json"])))
 
     class Encoder(DefaultTaskEncoder):  # type: ignore[misc]
-        cookers = [Cooker(cook)]
+        cookers = (Cooker(cook),)
         decoder = None
 
         def batch(self, samples: list[dict[str, Any]]) -> tuple[Any, list[Any]]:
-            import torch
-
-            stacked = torch.from_numpy(np.stack([sample["image"] for sample in samples]))
-            return stacked, [sample["labels"] for sample in samples]
+            return stacked([(sample["image"], sample["labels"]) for sample in samples])
 
     config = WorkerConfig(rank=0, world_size=1, num_workers=workers)
     dataset = get_train_dataset(
         folder, worker_config=config, batch_size=batch, shuffle_buffer_size=100, max_samples_per_sequence=100,
         task_encoder=Encoder(),
     )  # fmt: skip
-    del SavableDataLoader, cooker
     return endless(get_savable_loader(dataset, worker_config=config, checkpoint_every_sec=3600))
 
 
@@ -180,39 +193,44 @@ def prepare_energon(folder: Path, shards: list[str]) -> None:
         if not link.exists():
             link.symlink_to(Path(shard).resolve())
     program = Path(sys.executable).parent / "energon"
-    command = [str(program), "prepare", "--non-interactive", "--split-ratio", "1,0,0", "--sample-type", "CrudeWebdataset"]
+    command = [
+        str(program),
+        "prepare",
+        "--non-interactive",
+        "--split-ratio",
+        "1,0,0",
+        "--sample-type",
+        "CrudeWebdataset",
+    ]
     subprocess.run([*command, str(folder)], check=True, timeout=300, capture_output=True)
 
 
 def litdata(shards: list[str], work: str, workers: int, batch: int, size: tuple[int, int], **_: Options) -> Any:
     """LitData on its own chunks of the same bytes."""
     import litdata as ld
-    import torch
 
     tidy()
     folder = Path(work) / "litdata"
     if not (folder / "index.json").is_file():
         script = Path(__file__).with_name("litdata_chunks.py")
-        subprocess.run([sys.executable, str(script), str(folder), *shards], check=True, timeout=300, capture_output=True)
+        subprocess.run(
+            [sys.executable, str(script), str(folder), *shards], check=True, timeout=300, capture_output=True
+        )
 
     class Frames(ld.StreamingDataset):  # type: ignore[misc]
         def __getitem__(self, index: Any) -> tuple[np.ndarray, Any]:
             sample = super().__getitem__(index)
-            return decode(bytes(sample["image"]), size), json.loads(bytes(sample["labels"]))
-
-    def collate(samples: list[tuple[np.ndarray, Any]]) -> tuple[torch.Tensor, list[Any]]:
-        return torch.from_numpy(np.stack([image for image, _ in samples])), [labels for _, labels in samples]
+            return decode(bytes(sample["image"]), size), boxes(json.loads(bytes(sample["labels"])))
 
     dataset = Frames(str(folder), shuffle=True, drop_last=True)
     loader = ld.StreamingDataLoader(
-        dataset, batch_size=batch, num_workers=workers, collate_fn=collate, worker_init_fn=tidy, persistent_workers=True
+        dataset, batch_size=batch, num_workers=workers, collate_fn=stacked, worker_init_fn=tidy, persistent_workers=True
     )
     return endless(loader)
 
 
 def spdl(shards: list[str], workers: int, batch: int, size: tuple[int, int], **_: Options) -> Any:
     """SPDL: its thread pipeline over the index of the tars, a global shuffle."""
-    import torch
     from spdl.pipeline import PipelineBuilder
 
     tidy()
@@ -228,13 +246,10 @@ def spdl(shards: list[str], workers: int, batch: int, size: tuple[int, int], **_
     def read(number: int) -> tuple[np.ndarray, Any]:
         shard, image, labels = parts[number]
         jpeg, text = os.pread(handles[shard], image[1], image[0]), os.pread(handles[shard], labels[1], labels[0])
-        return decode(jpeg, size), json.loads(text)
-
-    def collate(samples: list[tuple[np.ndarray, Any]]) -> tuple[torch.Tensor, list[Any]]:
-        return torch.from_numpy(np.stack([image for image, _ in samples])), [labels for _, labels in samples]
+        return decode(jpeg, size), boxes(json.loads(text))
 
     builder = PipelineBuilder().add_source(source()).pipe(read, concurrency=workers, output_order="completion")
-    pipeline = builder.aggregate(batch, drop_last=True).pipe(collate).add_sink(AHEAD).build(num_threads=workers)
+    pipeline = builder.aggregate(batch, drop_last=True).pipe(stacked).add_sink(AHEAD).build(num_threads=workers)
 
     def batches() -> Iterator[np.ndarray]:
         with pipeline.auto_stop():
@@ -275,14 +290,13 @@ def dali(shards: list[str], workers: int, batch: int, size: tuple[int, int], **_
         while True:
             images, labels = running.run()
             for number in range(batch):
-                json.loads(bytes(np.array(labels[number])))
+                boxes(json.loads(bytes(np.array(labels[number]))))
             yield np.array(images.as_tensor())
 
     return batches()
 
 
 if __name__ == "__main__":
-    began = time.perf_counter()
     main({
         "plain WebDataset": plain, "WebLoader": webloader, "Energon": energon, "files": files,
         "LitData": litdata, "SPDL": spdl, "DALI": dali,
