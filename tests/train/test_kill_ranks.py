@@ -8,7 +8,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from test_resume import CONTEXT, assert_equal, facts
+from killed_runs import CONTEXT, assert_equal, facts
 
 from avexp.core.resume import note_resume
 from avexp.train.fit import fit

@@ -12,8 +12,16 @@ from avexp.core.resume import note_resume, resumed_config
 from avexp.core.run_folder import RunFolder
 from avexp.train.fit import fit
 
-PLAIN = (*("model.norm=group", "augmentation=[flip,shear,color]", "trainer.epochs=2", "trainer.log_every_steps=1"),)
-"""Group norm: batch statistics of half a batch would be others."""
+PLAIN = (
+    "model.norm=group",
+    "augmentation=[flip,shear,color]",
+    "trainer.epochs=2",
+    "trainer.log_every_steps=1",
+    "optimizer=sgd",
+    "optimizer.lr=0.01",
+)
+"""Group norm: batch statistics of half a batch would be others. SGD: Adam makes whole steps of rounding errors where a
+gradient is zero."""
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +53,7 @@ def test_two_ranks_learn_the_same_weights(alone, together):
     assert mine.keys() == theirs.keys()
     for name, value in mine.items():
         torch.testing.assert_close(
-            theirs[name], value, rtol=1e-4, atol=2e-4, msg=lambda text, name=name: f"{name}: {text}"
+            theirs[name], value, rtol=1e-4, atol=2e-5, msg=lambda text, name=name: f"{name}: {text}"
         )
 
 
@@ -69,7 +77,7 @@ def test_ranks_may_change_in_the_middle_of_an_epoch(tiny_config, tmp_path):
     fit(typed(resumed_config(elastic), "train"), elastic)
     mine, theirs = (torch.load(run.step_checkpoint(10), weights_only=True)["state_dict"] for run in (alone, elastic))
     for name, value in mine.items():
-        torch.testing.assert_close(theirs[name], value, rtol=1e-4, atol=2e-4)
+        torch.testing.assert_close(theirs[name], value, rtol=1e-4, atol=2e-5)
     losses = {step: value for step, name, value in values_of(alone, "train/loss") if name == "train/loss"}
     again = [(step, value) for step, name, value in values_of(elastic, "train/loss") if name == "train/loss"][-2:]
     assert [step for step, _ in again] == [9, 10]
