@@ -28,5 +28,7 @@ def assert_equal(one, two):
     for index, state in one[1].items():
         for key, value in state.items():
             assert torch.equal(value, two[1][index][key]), (index, key)
-    assert one[2] == two[2]
+    keys = one[2].keys() | two[2].keys()
+    apart = {key: (one[2].get(key), two[2].get(key)) for key in keys if one[2].get(key) != two[2].get(key)}
+    assert not apart, f"values by step: {apart}"
     assert one[3] == two[3], "the chain of losses"

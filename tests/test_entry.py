@@ -137,6 +137,14 @@ def test_mistakes_cost_one_screen(home):
     assert "Traceback" in full
 
 
+def test_help_says_what_can_be_typed_and_chosen(home):
+    out = call(home, "train.py", "--help")
+    for text in ("+experiment=NAME", "lanes_real, quickstart", "hardware               cpu, dgx1_v100", "epochs: "):
+        assert text in out
+    assert "experiment" not in call(home, "export.py", "--help").split("CONFIG")[0]
+    assert "optimizer" in call(home, "train.py", "--help", "optimiser.lr=1", code=2)
+
+
 def test_questions_load_neither_torch_nor_mlflow(home):
     for words in (
         ["train.py", "--help"],

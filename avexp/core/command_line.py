@@ -45,6 +45,11 @@ class CommandLine:
     multirun: bool = False
 
     @property
+    def wants_help(self) -> bool:
+        """``--help`` was given."""
+        return any(flag in ("--help", "-h") for flag in self.flags)
+
+    @property
     def saved_config(self) -> Path | None:
         """Folder of a saved config, where one is used instead of conf/."""
         for flag in ("--config-path", "-cp"):

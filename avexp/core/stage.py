@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -18,6 +18,9 @@ from avexp.core.errors import AvexpError, ConfigError
 from avexp.core.ids import new_run_id
 from avexp.core.progress import console
 from avexp.core.run_folder import RunFolder, find_run, runs
+
+if TYPE_CHECKING:
+    from avexp.core.overrides import Checked
 
 STOPPED = 75
 """Exit code of a run that was stopped and can be resumed (EX_TEMPFAIL)."""
@@ -101,6 +104,8 @@ def _run(entry: Entry, line: CommandLine) -> int:
         line = line.with_saved_config(run.hydra)
     if line.resume not in (None, "auto"):
         return _resume(entry, find_run(_outputs(line), str(line.resume), entry.stage), line)
+    if line.wants_help:
+        return _help(entry, line)
     if line.asks:
         return _hydra(entry, line, None)
     config = _checked(entry, line)
@@ -119,12 +124,22 @@ def _outputs(line: CommandLine) -> Path:
     return Path("outputs")
 
 
-def _checked(entry: Entry, line: CommandLine) -> DictConfig:
-    """Compose and check; raises with all faults."""
+def _help(entry: Entry, line: CommandLine) -> int:
+    from avexp.core.help import help_text
+
+    checked = _composed(entry, line)
+    if checked.faults or checked.config is None:
+        raise ConfigError(checked.faults)
+    text = help_text(program(), entry.stage, checked.config, [conf_folder(), *_config_dirs(line)])
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+    return 0
+
+
+def _composed(entry: Entry, line: CommandLine) -> "Checked":
+    """Compose, and find all words that do not fit."""
     from hydra import initialize_config_dir
 
     from avexp.core.overrides import check_overrides, load_plugins
-    from avexp.core.preflight import preflight
 
     load_plugins()
     saved = line.saved_config
@@ -133,7 +148,15 @@ def _checked(entry: Entry, line: CommandLine) -> DictConfig:
         _refuse_groups(saved, line)
     extra = [f"hydra.searchpath=[file://{path.resolve()}]" for path in _config_dirs(line)]
     with initialize_config_dir(str(folder.resolve()), version_base="1.3"):
-        checked = check_overrides("config" if saved else entry.stage, [*line.overrides, *extra])
+        return check_overrides("config" if saved else entry.stage, [*line.overrides, *extra])
+
+
+def _checked(entry: Entry, line: CommandLine) -> DictConfig:
+    """Compose and check; raises with all faults."""
+    from avexp.core.preflight import preflight
+
+    checked = _composed(entry, line)
+    saved = line.saved_config
     faults = list(checked.faults)
     if checked.config is not None:
         OmegaConf.set_struct(checked.config, False)

@@ -16,6 +16,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from avexp.core.run_folder import RunFolder
+from avexp.train.collective import together
 
 LINE = "{number:010d} {loss:>24s} {digest}\n"
 LINE_BYTES = len(LINE.format(number=0, loss="", digest="0" * 64))
@@ -68,7 +69,7 @@ class LossChain(Callback):
             return
         mine = torch.stack([loss.float() for loss in self._losses])
         self._losses = []
-        if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
+        if together():
             parts = [torch.empty_like(mine) for _ in range(dist.get_world_size())]
             dist.all_gather(parts, mine)
             lines = self._lines(torch.stack(parts))  # on every rank: their states stay equal

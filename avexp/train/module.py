@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Any, cast
 
 import torch
-import torch.distributed as dist
 from pytorch_lightning import LightningModule
 from torch import Tensor
 from torch.optim import Optimizer
@@ -17,6 +16,7 @@ from avexp.models.network import Network, combine
 from avexp.models.postprocess import Postprocess
 from avexp.records.batch import Batch
 from avexp.records.prediction import Prediction
+from avexp.train.collective import gathered, mean_over_ranks, rank_place
 from avexp.train.predictor import image_size_of, predict
 from avexp.train.truth import TruthSource, score_of
 
@@ -107,12 +107,10 @@ class Perception(LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """KPIs over all ranks, each frame once; ``score`` is what is best in."""
-        if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
-            others: list[Any] = [None] * dist.get_world_size()
-            dist.all_gather_object(others, self.kpis)
-            for rank, other in enumerate(others):
-                if rank != dist.get_rank():
-                    self.kpis.merge(other)
+        _, mine = rank_place()
+        for rank, other in enumerate(gathered(self.kpis)):
+            if rank != mine:
+                self.kpis.merge(other)
         kpis = self.kpis.compute()
         self.validated = {**kpis, "score": score_of(kpis, list(self.network.heads))}
         self.validated_epoch = self.current_epoch
@@ -131,12 +129,3 @@ class Perception(LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Plain JSON beside the tensors: loads with weights_only=True."""
         checkpoint["avexp"] = self.about
-
-
-def mean_over_ranks(counts: Tensor) -> Tensor:
-    """Mean of a tensor over ranks: with DDP's mean of gradients, the sum over the global batch divided by its count."""
-    if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
-        counts = counts.clone()
-        dist.all_reduce(counts)
-        counts = counts / dist.get_world_size()
-    return counts

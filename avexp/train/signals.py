@@ -11,6 +11,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 
 from avexp.core.progress import console
 from avexp.train.checkpointing import StepCheckpoint
+from avexp.train.collective import together
 
 
 class StopOnSignal(Callback):
@@ -24,12 +25,15 @@ class StopOnSignal(Callback):
         self.checkpoint = checkpoint
         self.asked = False
         self.stopped = False
+        self._group: Any = None
         self._before: dict[int, Any] = {}
         self._install()  # from here on: a signal while the run starts up is heeded after its first step
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Once more, after Lightning has registered its own."""
         self._install()
+        # flags go round among CPUs: a GPU is not stopped to be asked, and NCCL takes no CPU tensors
+        self._group = dist.new_group(backend="gloo") if together() else None
 
     def _install(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -63,10 +67,10 @@ class StopOnSignal(Callback):
         raise StopTraining
 
     def _any_rank(self) -> bool:
-        if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
+        if not together():
             return self.asked
         flag = torch.tensor(int(self.asked))
-        dist.all_reduce(flag, op=dist.ReduceOp.MAX)
+        dist.all_reduce(flag, op=dist.ReduceOp.MAX, group=self._group)
         return bool(flag.item())
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:

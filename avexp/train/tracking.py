@@ -14,7 +14,7 @@ from avexp.loader.tiers import Tiers
 from avexp.records.dataset import Dataset
 from avexp.store.cost import CostMeter
 from avexp.store.tracker import Tracker
-from avexp.train.module import mean_over_ranks
+from avexp.train.collective import gathered, mean_over_ranks, rank_place
 
 HEADLINES = {"objects/ap50": "AP50", "lanes/f1": "lane F1", "drivable/iou": "IoU", "path/error_2s_m": "path@2s [m]"}
 
@@ -38,12 +38,16 @@ class Journal(Callback):
         self._mark: float | None = None
 
     def state_dict(self) -> dict[str, Any]:
-        """Plain values only."""
-        return {"sums": {name: float(value) for name, value in self.sums.items()}, "count": self.count}
+        """Each rank's sums, as plain values; every rank comes here together."""
+        mine = {name: float(value) for name, value in self.sums.items()}
+        return {"ranks": gathered(mine), "count": self.count}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from there."""
-        self.sums, self.count = dict(state_dict["sums"]), int(state_dict["count"])
+        """Go on from there: with this rank's own sums, or with the mean where the number of ranks is another."""
+        ranks = state_dict.get("ranks") or [state_dict["sums"]]  # older checkpoints have the first rank's only
+        count, rank = rank_place()
+        mean = {name: sum(one[name] for one in ranks) / len(ranks) for name in ranks[0]}
+        self.sums, self.count = dict(ranks[rank]) if len(ranks) == count else mean, int(state_dict["count"])
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Time begins."""
