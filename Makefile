@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: quickstart install dev test check long clean
+.PHONY: quickstart install dev test check long bench clean
 
 quickstart: install ## from nothing to a proven inference plan
 	$(BIN)/python train.py +experiment=quickstart
@@ -40,6 +40,12 @@ test: check ## the whole suite
 
 long: dev ## the marked longer tests
 	$(BIN)/python -m pytest -m slow
+
+bench: dev ## every benchmark, and bench/README.md from them
+	sh bench/setup.sh .venv-bench $(PYTHON)
+	for script in startup "loader --cameras 1" "loader --cameras 5" resume overhead plans world object_store; do \
+		set -- $$script; name=$$1; shift; $(BIN)/python bench/$$name.py "$$@" || exit 1; done
+	$(BIN)/python bench/table.py
 
 clean: ## the virtual environment; never outputs/
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

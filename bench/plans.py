@@ -6,9 +6,11 @@ Random weights: this is about speed. Plans and eager take turns, frame in to dec
 import tempfile
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from record import versions, write
 
 from avexp.core.config import ExportConfig
 from avexp.export.bundle import BundleWriter
@@ -34,6 +36,7 @@ NETWORKS = {
 
 def main() -> None:
     """Both networks, all plans."""
+    figures: dict[str, Any] = {}
     frames = np.random.default_rng(1).integers(0, 255, (8, SIZE[1], SIZE[0], 3), dtype=np.uint8)
     for name, (backbone, width) in NETWORKS.items():
         heads = {"objects": partial(Objects, width=width), "lanes": Lanes, "drivable": Drivable, "path": PathHead}
@@ -51,8 +54,11 @@ def main() -> None:
             writer.discard()
         eager = times[EAGER]["p50_ms"]
         print(f"{name}, {sum(value.numel() for value in network.parameters()) / 1e6:.1f} M parameters")
-        for plan, figures in times.items():
-            print(f"  {plan:22s} p50 {figures['p50_ms']:6.2f} ms, {eager / figures['p50_ms']:.1f}x PyTorch eager")
+        figures[name] = {}
+        for plan, taken in times.items():
+            figures[name][plan] = {"p50_ms": round(taken["p50_ms"], 3), "ratio": round(eager / taken["p50_ms"], 3)}
+            print(f"  {plan:22s} p50 {taken['p50_ms']:6.2f} ms, {eager / taken['p50_ms']:.1f}x PyTorch eager")
+    write("plans", figures, versions("torch", "onnxruntime", "openvino", "nncf"))
 
 
 if __name__ == "__main__":

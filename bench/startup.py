@@ -22,7 +22,10 @@ COMMANDS = {
     "avexp run ls": ["-m", "avexp.cli", "run", "ls"],
     "avexp dataset ls": ["-m", "avexp.cli", "dataset", "ls"],
 }
-HEAVY = "torch pytorch_lightning lightning_fabric mlflow transformers cv2 scipy sklearn pandas matplotlib onnx onnxruntime openvino av"
+HEAVY = (
+    "torch pytorch_lightning lightning_fabric mlflow transformers cv2 scipy sklearn pandas matplotlib onnx onnxruntime "
+    "openvino av"
+)
 
 
 def cpu_s(words: list[str]) -> float:

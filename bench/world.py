@@ -9,6 +9,7 @@ from statistics import median
 import cv2
 import numpy as np
 import simplejpeg
+from record import versions, write
 
 from avexp.ingest.world import WorldReader
 
@@ -29,6 +30,7 @@ def peer_ms() -> float:
 def main() -> None:
     """Measure both kinds of road, frame by frame, the peer between sessions."""
     cv2.setNumThreads(1)
+    figures: dict[str, dict[str, float]] = {}
     for road, urban in (("highway", 0.0), ("urban", 1.0)):
         reader = WorldReader(train_sessions=SESSIONS, val_sessions=0, frames_per_session=FRAMES, urban=urban)
         whole, peers = [], []
@@ -38,8 +40,10 @@ def main() -> None:
             count = sum(1 for _ in reader.read(ref))
             whole.append((time.perf_counter() - began) * 1e3 / count)
         frame, peer = median(whole), median(peers)
+        figures[road] = {"frames_per_s": round(1000 / frame, 1), "frame_ms": round(frame, 3), "peer_ms": round(peer, 3)}
         print(f"{road:8s} {1000 / frame:6.0f} frames/s ({frame:.2f} ms a frame, making the drive included); "
               f"peer {peer:.2f} ms, ratio {frame / peer:.2f}")  # fmt: skip
+    write("world", figures, versions("opencv-python-headless", "simplejpeg", "numpy"))
 
 
 if __name__ == "__main__":
