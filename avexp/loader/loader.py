@@ -24,7 +24,7 @@ from avexp.loader.order import Order, Positions, Shuffle, Straight
 from avexp.loader.quarantine import BadFrame, Quarantine
 from avexp.loader.sample import Sample, SampleReader
 from avexp.loader.slots import Slots
-from avexp.loader.workers import CHUNK, PROCESSES_FROM, ProcessWorkers, Task, ThreadWorkers, Workers, read_one
+from avexp.loader.workers import MOST_CHUNK, PROCESSES_FROM, ProcessWorkers, Task, ThreadWorkers, Workers, read_one
 from avexp.records.batch import Batch
 from avexp.records.dataset import Dataset
 
@@ -218,8 +218,9 @@ class Loader:
             lambda place, bad: self._stand_in(bad, epoch, int(positions[place]), slot.images[place]),
             self.pin,
         )
-        for start in range(0, len(rows), CHUNK):
-            assembly.expect(start, workers.submit(Task(rows[start : start + CHUNK], slot, start)))
+        chunk = max(1, min(MOST_CHUNK, -(-len(rows) // (self.processes or self.threads))))
+        for start in range(0, len(rows), chunk):
+            assembly.expect(start, workers.submit(Task(rows[start : start + chunk], slot, start)))
         later = first + (self.ahead + self.read_ahead) * self.global_batch
         if self.read_ahead and later < self.sequence.count:
             rows = self.rows_at(epoch, self.positions(later))

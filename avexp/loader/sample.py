@@ -41,6 +41,16 @@ class Sample:
     arrays: Arrays
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Described:
+    """A row of the index with its labels, as in Sample, before its image is decoded."""
+
+    entry: Entry
+    key: str
+    image_size: tuple[int, int]
+    arrays: Arrays
+
+
 class SampleReader:
     """Reads rows of one dataset into memory that is there. Safe under threads.
 
@@ -83,19 +93,35 @@ class SampleReader:
         Raises:
             DataError: names shard, key, offset and reason.
         """
+        return self.shown(self.described(row), out)
+
+    def described(self, row: int) -> Described:
+        """All of a row but its image.
+
+        Raises:
+            DataError: as ``read``.
+        """
         dataset, entry = self.dataset, self.dataset.entry(row)
         key, sensor = dataset.key_of(entry), dataset.manifest.sensors[entry.sensor]
         if entry.image_length == 0:
             raise DataError(key, "no image in this frame", "ingest it again")
         matrix, pose, size = self._camera(row, entry, sensor)
-        content = dataset.read_entry_into(entry, "image", self._buffer(entry.image_length))
-        where = f"{dataset.manifest.shards[entry.shard].path}:{key}@{entry.image_offset}"
-        decode_into(content, where, out)
         arrays = self.parse(dataset.read_entry(entry, "labels"), sensor, key)
         arrays["conditions"] = np.array([entry.light, entry.weather, entry.road], np.int64)
         arrays["speed"] = np.array([self._speed(entry, key)], np.float32)
         arrays["camera_matrix"], arrays["camera_pose"] = matrix, pose
-        return Sample(key=key, image=out, image_size=size or self.stored_size, arrays=arrays)
+        return Described(entry=entry, key=key, image_size=size or self.stored_size, arrays=arrays)
+
+    def shown(self, one: Described, out: Image) -> Sample:
+        """With its image, decoded into ``out``.
+
+        Raises:
+            DataError: as ``read``.
+        """
+        dataset, entry = self.dataset, one.entry
+        content = dataset.read_entry_into(entry, "image", self._buffer(entry.image_length))
+        decode_into(content, f"{dataset.manifest.shards[entry.shard].path}:{one.key}@{entry.image_offset}", out)
+        return Sample(key=one.key, image=out, image_size=one.image_size, arrays=one.arrays)
 
     def filler(self, out: Image, key: str = "") -> Sample:
         """A black frame without labels: keeps a batch's shape, adds no loss and counts nowhere."""

@@ -4,12 +4,12 @@ Threads share memory with the trainer and start at once; the decoder releases th
 it (about a twentieth of a frame's time), so that beyond some sixteen threads they wait for each other: PROCESSES_FROM.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -23,8 +23,10 @@ from avexp.records.dataset import Dataset
 
 PROCESSES_FROM = 16
 """Cores from which processes decode. Threads are faster on 2 cores (measured); where they cross beyond is not known."""
-CHUNK = 8
-"""Rows that are read at a time: enough to hide what handing over costs, few enough to share a batch."""
+MOST_CHUNK = 16
+"""Rows that are read at a time, at most: their labels first and then their images, because a decoder and a parser that take
+turns at each frame drive each other's code and tables out of the core's cache (3 % of a frame's time)."""
+T = TypeVar("T")
 NO_IMAGE = np.zeros((0, 0, 3), np.uint8)
 
 
@@ -82,7 +84,10 @@ class ThreadWorkers:
         return self._pool.submit(self._work, task)
 
     def _work(self, task: Task) -> Found:
-        return [self._one(int(row), task.slot.images[task.first + place]) for place, row in enumerate(task.rows)]
+        outs = task.slot.images[task.first : task.first + len(task.rows)]
+        if not self.kept and self._room <= 0:
+            return read_many(self.reader, task.rows, outs)
+        return [self._one(int(row), outs[place]) for place, row in enumerate(task.rows)]
 
     def _one(self, row: int, out: Image) -> Sample | BadFrame:
         if (kept := self.kept.get(row)) is not None:
@@ -149,10 +154,29 @@ class ProcessWorkers:
 
 def read_one(reader: SampleReader, row: int, out: Image) -> Sample | BadFrame:
     """One row; a negative one is a filler."""
-    if row < 0:
-        return reader.filler(out)
+    return read_many(reader, np.array([row], np.int64), out[None])[0]
+
+
+def read_many(
+    reader: SampleReader, rows: npt.NDArray[np.int64], outs: npt.NDArray[np.uint8]
+) -> list[Sample | BadFrame]:
+    """Rows into images [N, h, w, 3]: all labels, then all images."""
+    described = [_caught(reader, int(row), reader.described, int(row)) if row >= 0 else None for row in rows]
+    found: list[Sample | BadFrame] = []
+    for row, one, out in zip(rows, described, outs, strict=True):
+        if one is None:
+            found.append(reader.filler(out))
+        elif isinstance(one, BadFrame):
+            found.append(one)
+        else:
+            found.append(_caught(reader, int(row), reader.shown, one, out))
+    return found
+
+
+def _caught(reader: SampleReader, row: int, step: Callable[..., T], *arguments: Any) -> T | BadFrame:
+    """What a step gives, or its fault by name."""
     try:
-        return reader.read(row, out)
+        return step(*arguments)
     except DataError as fault:
         entry = reader.dataset.entry(row)
         shard = reader.dataset.manifest.shards[entry.shard].path
@@ -179,5 +203,5 @@ def _work(rows: npt.NDArray[np.int64], path: str, first: int) -> Found:
     if path not in _SLOTS:
         _SLOTS[path] = attach(path, _SHAPE)
     assert _READER is not None
-    found = [read_one(_READER, int(row), _SLOTS[path][first + place]) for place, row in enumerate(rows)]
+    found = read_many(_READER, rows, _SLOTS[path][first : first + len(rows)])
     return [replace(one, image=NO_IMAGE) if isinstance(one, Sample) else one for one in found]
