@@ -48,6 +48,19 @@ class Toolchain:
 
 
 @dataclass
+class Cluster:
+    """How such machines are asked for on the cluster that they stand in; empty for its defaults."""
+
+    partition: str = ""
+    constraint: str = ""
+    account: str = ""
+    qos: str = ""
+    time_min: int | None = None  # [min] limit of a job
+    ask_memory: bool = False  # ask for memory_gib
+    environment: dict[str, str] = field(default_factory=dict)  # of every job: NCCL_IB_HCA, NCCL_SOCKET_IFNAME, ...
+
+
+@dataclass
 class Hardware:
     """A machine, or a cluster of equal machines."""
 
@@ -70,6 +83,7 @@ class Hardware:
     price_per_hour: float = 0.0  # [currency/h] of all nodes together
     dla_cores: int = 0
     toolchain: Toolchain = field(default_factory=Toolchain)
+    cluster: Cluster = field(default_factory=Cluster)
     sources: list[str] = field(default_factory=list)  # where the facts are from
 
     def __post_init__(self) -> None:

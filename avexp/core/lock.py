@@ -22,6 +22,12 @@ MACHINE_KEYS = {
 }
 
 
+def without_influence(key: str) -> bool:
+    """Whether a dotted key does not change what a run computes."""
+    root, _, rest = key.partition(".")
+    return root in WITHOUT_INFLUENCE or rest in MACHINE_KEYS.get(root, ())
+
+
 def config_digest(config: DictConfig) -> str:
     """Digest of what a config computes: equal digests are the same experiment, wherever it runs."""
     plain = OmegaConf.to_container(config, resolve=True, enum_to_str=True)

@@ -13,7 +13,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from avexp.core.errors import did_you_mean
+from avexp.core.errors import ConfigError, did_you_mean
 
 
 @dataclass
@@ -160,3 +160,48 @@ def _one_line(fault: Exception) -> str:
 def load_plugins() -> None:
     """Find Hydra's plugins once (launchers/), as hydra.main does."""
     Plugins.instance()
+
+
+class Word:
+    """One override as typed. Hydra must be initialised.
+
+    Args:
+        text: such as ``optimizer.lr=1e-3`` or ``seed=1,2``.
+
+    Raises:
+        ConfigError: it is no override.
+    """
+
+    def __init__(self, text: str) -> None:
+        faults: list[str] = []
+        parsed = _parse(text, faults)
+        if parsed is None:
+            raise ConfigError(faults)
+        self.text, self._parsed = text, parsed
+
+    @property
+    def key(self) -> str:
+        """Dotted key, or group."""
+        return str(self._parsed.key_or_group)
+
+    @property
+    def composed(self) -> bool:
+        """Whether only Hydra can lay it over a config: a group's option, or a key that is added or taken away."""
+        item = self._parsed
+        return item.is_add() or item.is_force_add() or item.is_delete() or _is_group(item)
+
+    @property
+    def swept(self) -> bool:
+        """Whether it has several values."""
+        return bool(self._parsed.is_sweep_override())
+
+    def values(self) -> list[str]:
+        """A word for each of its values."""
+        if not self.swept:
+            return [self.text]
+        key = self._parsed.get_key_element()
+        return [f"{key}={value}" for value in self._parsed.sweep_string_iterator()]
+
+    def apply(self, config: DictConfig) -> list[str]:
+        """Lay it over a config in place; what is wrong with it."""
+        return _apply(config, self._parsed)

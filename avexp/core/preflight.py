@@ -4,6 +4,7 @@ types, ranges, files that are not there, hardware that does not fit.
 
 import re
 from collections.abc import Iterator
+from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from avexp.core.config import SCHEMAS, Stage
 from avexp.core.errors import ConfigError, did_you_mean
+from avexp.core.hardware import Hardware
 from avexp.core.hardware import faults as hardware_faults
 from avexp.core.signatures import Parameter, UnknownTargetError, signature_of
 
@@ -37,6 +39,33 @@ def preflight(config: DictConfig, stage: str) -> list[str]:
         if found is not None:
             faults += hardware_faults(found.hardware, stage)
     return list(dict.fromkeys(faults))
+
+
+def preflight_value(config: DictConfig, stage: str, key: str) -> list[str]:
+    """Faults that one changed value brings into a sound config: its own part is looked at, not all of it.
+
+    Args:
+        config: laid over its schema.
+        stage: key of SCHEMAS.
+        key: dotted.
+    """
+    root = key.partition(".")[0]
+    node = config._get_node(root)
+    if not isinstance(node, DictConfig) or node._is_none():
+        return []  # a plain value of the schema: its type was checked as it was set
+    faults = list(_gaps(node, root))
+    if faults:
+        return faults
+    kind = OmegaConf.get_type(OmegaConf.structured(SCHEMAS[stage]), root)
+    if isinstance(kind, type) and is_dataclass(kind):
+        try:
+            found = OmegaConf.to_object(node)
+        except ConfigError as fault:
+            return fault.faults
+        except OmegaConfBaseException as fault:
+            return [f"{key}: {str(fault).splitlines()[0]}"]
+        return hardware_faults(found, stage) if isinstance(found, Hardware) else []
+    return [*_targets(node, root), *_files(node, root)]
 
 
 def typed(config: DictConfig, stage: str) -> Any:

@@ -1,14 +1,12 @@
-"""SIGTERM and Ctrl-C: a handler that only sets a flag; the run saves at the next sound step and stops. Twice kills."""
+"""A run that was asked to stop (core.stop_flag) saves at the next sound step, on all ranks together."""
 
-import os
-import signal
-from types import FrameType
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from pytorch_lightning import Callback, LightningModule, Trainer
 
+from avexp.core import stop_flag
 from avexp.core.progress import console
 from avexp.train.checkpointing import StepCheckpoint
 from avexp.train.collective import together
@@ -23,28 +21,15 @@ class StopOnSignal(Callback):
 
     def __init__(self, checkpoint: StepCheckpoint) -> None:
         self.checkpoint = checkpoint
-        self.asked = False
         self.stopped = False
         self._group: Any = None
-        self._before: dict[int, Any] = {}
-        self._install()  # from here on: a signal while the run starts up is heeded after its first step
+        self._mine = stop_flag.install()  # a signal while the run starts up is heeded after its first step
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Once more, after Lightning has registered its own."""
-        self._install()
+        stop_flag.install()
         # flags go round among CPUs: a GPU is not stopped to be asked, and NCCL takes no CPU tensors
         self._group = dist.new_group(backend="gloo") if together() else None
-
-    def _install(self) -> None:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            before = signal.signal(number, self._note)
-            self._before.setdefault(number, before)
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.asked:
-            os._exit(128 + number)
-        self.asked = True
-        os.write(2, b"\nstopping after this step (once more kills)\n")
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -68,16 +53,15 @@ class StopOnSignal(Callback):
 
     def _any_rank(self) -> bool:
         if not together():
-            return self.asked
-        flag = torch.tensor(int(self.asked))
+            return stop_flag.asked()
+        flag = torch.tensor(int(stop_flag.asked()))
         dist.all_reduce(flag, op=dist.ReduceOp.MAX, group=self._group)
         return bool(flag.item())
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Give the handlers back."""
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-        self._before = {}
+        """Give the handlers back, unless the job that this run is part of has them."""
+        if self._mine:
+            stop_flag.release()
 
 
 class StopTraining(BaseException):

@@ -1,0 +1,412 @@
+"""Submits what is planned, watches what lives, settles what ended, until nothing is left to do.
+
+It may be killed at any moment: everything is in the ledger before it is done, and another controller goes on from there.
+"""
+
+import json
+import os
+import secrets
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from avexp.core.errors import RunError
+from avexp.core.file_lock import file_lock
+from avexp.core.files import read_json, write_json
+from avexp.jobs.backend import Backend, Batch, Phase, Seen
+from avexp.jobs.ledger import LIVING, Attempt, Ledger, State, Trial
+from avexp.jobs.task import revoked, starts, step_of, without_progress
+
+REFUSED_S = 600.0
+"""A scheduler that does not take jobs is asked again for so long [s]."""
+LOCK_S = 2.0
+LOG_LINES = 20
+MOST_LOCAL_BATCH = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rules:
+    """How a sweep is run.
+
+    Attributes:
+        restarts_without_progress: starts from the same step before a trial is given up.
+        stop_after_failures: equal failures in a row that stop the sweep.
+        grace_s: a job's result may be seen so much later than its end: shared file systems lag [s].
+    """
+
+    restarts_without_progress: int = 3
+    stop_after_failures: int = 5
+    grace_s: float = 15.0
+
+
+class Source(Protocol):
+    """Where trials come from that are not all known ahead."""
+
+    def ask(self, count: int) -> list[Trial]:
+        """Up to so many new trials; fewer if it must see results first, or is done."""
+
+    def tell(self, trial: Trial) -> None:
+        """A trial ended."""
+
+    def done(self) -> bool:
+        """Whether none will come any more."""
+
+
+class Controller:
+    """Runs one sweep.
+
+    Args:
+        ledger: of the sweep.
+        backend: that runs its jobs.
+        rules: bounds.
+        code: snapshot that jobs run.
+        source: of further trials.
+        show: called after each look, with the ledger.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        backend: Backend,
+        rules: Rules,
+        code: Path | None,
+        source: Source | None = None,
+        show: Callable[[Ledger], None] | None = None,
+    ) -> None:
+        self.ledger, self.backend, self.rules, self.code = ledger, backend, rules, code
+        self.source, self.show = source, show
+        self.folder = ledger.folder
+        self.results = self.folder / "results"
+        self.living: dict[str, Attempt] = {}
+        self.stopped = ""
+        self._ended_at: dict[str, float] = {}
+        self._phases: dict[str, Seen] = {}
+        self._alike: tuple[str, int] = ("", 0)
+        self._refused_since: float | None = None
+
+    def run(self, submit_only: bool = False) -> None:
+        """Until all trials ended.
+
+        Args:
+            submit_only: return once everything that is planned was submitted.
+
+        Raises:
+            RunError: another controller runs this sweep; or the scheduler takes no jobs.
+        """
+        self.results.mkdir(exist_ok=True)
+        try:
+            lock = file_lock(self.folder / ".controller.lock", LOCK_S)
+            with lock:
+                write_json(self.folder / "controller.json", {"host": os.uname().nodename, "pid": os.getpid()})
+                self._run(submit_only)
+        finally:
+            self.backend.close()
+
+    def _run(self, submit_only: bool) -> None:
+        self.recover()
+        pause = self.backend.poll_s[0]
+        while True:
+            moved = self.fill()
+            if submit_only:
+                return
+            if not self.living and not moved and self._exhausted():
+                break
+            with self.ledger.together():
+                moved |= self.poll()
+            if self.show is not None:
+                self.show(self.ledger)
+            pause = self.backend.poll_s[0] if moved else min(self.backend.poll_s[1], pause * 1.5)
+            if not moved:
+                self.backend.wait(pause)
+        self.ledger.set_fact("stopped", self.stopped)
+        if not self.stopped:
+            self.ledger.set_fact("ended", time.time())
+
+    def _exhausted(self) -> bool:
+        if self.stopped:
+            return True
+        return not self.ledger.trials(State.planned, limit=1) and (self.source is None or self.source.done())
+
+    def recover(self) -> None:
+        """Take over what another controller left: living jobs, and submissions whose answer was lost."""
+        for attempt in self.ledger.attempts(living=True):
+            if attempt.job is None:
+                attempt = self._found_again(attempt) or attempt
+            if attempt.job is not None:
+                self.living[attempt.token] = attempt
+
+    def _found_again(self, attempt: Attempt) -> Attempt | None:
+        """The job of an attempt that was being submitted; None if it never arrived: the trial is planned again."""
+        entries = read_json(self._file(attempt.batch))["jobs"] if self._file(attempt.batch).is_file() else []
+        place = next((index for index, entry in enumerate(entries) if entry["token"] == attempt.token), None)
+        ids = self.backend.find(attempt.batch, len(entries)) if place is not None else None
+        job = ids[place] if ids is not None and place is not None else None
+        for start in starts(self._trial_folder(attempt.trial)):
+            if job is None and start["token"] == attempt.token and self.backend.name == "local":
+                job = f"{start['node']}:{start['pid']}:{start['born']}"
+        if job is None and not revoked(self.results, attempt.token):
+            job = "::"  # it started this moment: its result or its end will be seen
+        if job is None:
+            self._end(attempt, "never arrived")
+            self.ledger.update(attempt.trial, state=State.planned)
+            return None
+        self.ledger.update_attempt(attempt.token, job=job, state="submitted")
+        return Attempt(**{**attempt.__dict__, "job": job, "state": "submitted"})
+
+    def fill(self) -> bool:
+        """Submit what there is room for; whether anything was."""
+        room = self.backend.room(len(self.living))
+        if self.stopped or room <= 0:
+            return False
+        planned = self.ledger.trials(State.planned, limit=min(room, 20_000))
+        if self.source is not None and len(planned) < room:
+            asked = self.source.ask(room - len(planned))
+            planned += [trial for trial in asked if trial.state is State.planned]
+        for group in _groups(planned, getattr(self.backend, "most_array", MOST_LOCAL_BATCH)):
+            self.submit(group)
+            if self._refused_since is not None:
+                return False
+        return bool(planned)
+
+    def submit(self, trials: Sequence[Trial]) -> None:
+        """Give trials of one shape to the scheduler; written down before and after."""
+        name = f"avexp-{self.folder.name}-{secrets.token_hex(4)}"
+        attempts = [Attempt(token=secrets.token_hex(8), trial=trial.number, batch=name) for trial in trials]
+        self.ledger.begin_attempts(attempts)
+        template = self.ledger.fact("job")
+        shape = json.loads(trials[0].shape)
+        ranks = int(shape.get("devices") or 1) * int(shape.get("nodes") or 1)
+        for attempt, trial in zip(attempts, trials, strict=True):
+            folder = self._trial_folder(trial.number)
+            folder.mkdir(exist_ok=True)
+            spec = {
+                **template, "token": attempt.token, "number": trial.number, "changes": trial.changes, "words": trial.words,
+                "base": str(self.folder / "bases" / f"{trial.base[:16]}.yaml"), "asked": trial.asked, "ranks": ranks,
+                "slurm": self.backend.name == "slurm", "restarts_without_progress": self.rules.restarts_without_progress,
+            }  # fmt: skip
+            (folder / "job.json").write_text(json.dumps(spec))
+        jobs = [
+            {"folder": str(self._trial_folder(attempt.trial)), "token": attempt.token, "trial": attempt.trial}
+            for attempt in attempts
+        ]
+        write_json(self._file(name), {"results": str(self.results), "jobs": jobs})
+        batch = Batch(name=name, file=self._file(name), attempts=attempts, shape=shape, code=self.code)
+        ids = self._submitted(batch)
+        if ids is None:
+            for attempt in attempts:
+                self._end(attempt, "refused")
+                self.ledger.update(attempt.trial, state=State.planned)
+            return
+        with self.ledger.together():
+            for attempt, job in zip(attempts, ids, strict=True):
+                self.ledger.update_attempt(attempt.token, job=job, state="submitted")
+                self.living[attempt.token] = Attempt(**{**attempt.__dict__, "job": job, "state": "submitted"})
+
+    def _submitted(self, batch: Batch) -> list[str] | None:
+        """Ids of a batch; None if it was refused and may be tried again later.
+
+        Raises:
+            RunError: it is refused for too long.
+        """
+        try:
+            ids = self.backend.submit(batch)
+            self._refused_since = None
+            return ids
+        except RunError as fault:
+            # the answer may have been lost, and the jobs be there
+            try:
+                ids = self.backend.find(batch.name, len(batch.attempts)) or []
+            except RunError:
+                ids = []
+            if ids:
+                return ids
+            now = time.monotonic()
+            self._refused_since = self._refused_since or now
+            if self.backend.name == "local" or now - self._refused_since > REFUSED_S or "nvalid" in str(fault):
+                for attempt in batch.attempts:
+                    self._end(attempt, "refused")
+                    self.ledger.update(attempt.trial, state=State.planned)
+                raise
+            return None
+
+    def poll(self) -> bool:
+        """Look at everything that lives; whether anything changed."""
+        moved = False
+        for token in self._arrived():
+            self._settle(self.living[token], read_json(self.results / f"{token}.json"))
+            moved = True
+        for token, seen in self.backend.look(list(self.living.values())).items():
+            if token in self.living and seen != self._phases.get(token):
+                moved |= self._changed(self.living[token], seen)
+        for token in [token for token in self._ended_at if token in self.living]:
+            if time.monotonic() - self._ended_at[token] >= self._grace():
+                self._without_result(self.living[token], self._phases[token])
+                moved = True
+        return moved
+
+    def _grace(self) -> float:
+        return 0.2 if self.backend.name == "local" else self.rules.grace_s
+
+    def _arrived(self) -> list[str]:
+        """Living attempts whose result is there: one listing, however many live."""
+        if not self.living:
+            return []
+        with os.scandir(self.results) as entries:
+            names = {entry.name for entry in entries}
+        return [token for token in self.living if f"{token}.json" in names]
+
+    def _changed(self, attempt: Attempt, seen: Seen) -> bool:
+        self._phases[attempt.token] = seen
+        if seen.phase is Phase.unknown:
+            return False
+        if seen.phase in (Phase.ended, Phase.gone):
+            self._ended_at.setdefault(attempt.token, time.monotonic())
+            return False
+        self._ended_at.pop(attempt.token, None)
+        state = State.running if seen.phase is Phase.running else State.submitted
+        self.ledger.update(attempt.trial, state=state, reason=seen.reason if state is State.submitted else "")
+        self.ledger.update_attempt(attempt.token, state=seen.word or state, node=seen.node, reason=seen.reason)
+        return True
+
+    def _settle(self, attempt: Attempt, result: dict[str, Any]) -> None:
+        """A result is there."""
+        state = str(result["state"])
+        folder = self._trial_folder(attempt.trial)
+        if state == "stopped":
+            cancelled = (folder / "cancelled").exists()
+            self._end(attempt, "stopped")
+            self._again_or(attempt, State.cancelled if cancelled else None, str(result.get("reason", "")))
+            return
+        reason = str(result.get("reason", ""))
+        if state == "failed" and (tail := log_tail(folder)):
+            reason = f"{reason}\n{tail}" if reason else tail
+        self._end(attempt, state)
+        self._close(attempt.trial, State(state), reason, value=result.get("value"), metrics=result.get("metrics") or {})
+
+    def _without_result(self, attempt: Attempt, seen: Seen) -> None:
+        """A job that ended and left nothing: the node died, it was killed, or its time was over."""
+        self._end(attempt, seen.word or "lost", seen.reason)
+        folder = self._trial_folder(attempt.trial)
+        word = seen.word.partition(" ")[0]
+        if word == "CANCELLED" or (folder / "cancelled").exists():
+            self._close(attempt.trial, State.cancelled, f"cancelled ({seen.reason})" if seen.reason else "cancelled")
+        elif word == "OUT_OF_MEMORY":
+            remedy = (
+                "ask for more (hardware.memory_gib with hardware.cluster.ask_memory=true) or lower loader.batch_size"
+            )
+            self._close(attempt.trial, State.failed, f"out of memory; {remedy}")
+        else:
+            self._again_or(attempt, None, f"{seen.word} {seen.reason}".strip())
+
+    def _again_or(self, attempt: Attempt, end: State | None, reason: str) -> None:
+        """Plan the trial again, within the bound of progress."""
+        if end is not None:
+            self._close(attempt.trial, end, reason)
+            return
+        folder, bound = self._trial_folder(attempt.trial), self.rules.restarts_without_progress
+        begun = any(start["token"] == attempt.token for start in starts(folder))
+        trial = self.ledger.trial(attempt.trial)
+        failures = without_progress(folder) if begun else trial.failures + 1
+        if failures >= bound:
+            step = max(0, step_of(folder))
+            where = (
+                f"no progress in {bound} starts from step {step}" if begun else f"never started in {failures} attempts"
+            )
+            tail = log_tail(folder) or _scheduler_log(self.folder, attempt)
+            self._close(attempt.trial, State.failed, f"{where} ({reason})\n{tail}".strip())
+            return
+        self.ledger.update(attempt.trial, state=State.planned, reason=f"again after {reason}", failures=failures)
+
+    def _close(
+        self,
+        number: int,
+        state: State,
+        reason: str = "",
+        value: float | None = None,
+        metrics: dict[str, float] | None = None,
+    ) -> None:
+        """A trial is over."""
+        folder = self._trial_folder(number)
+        cost = read_json(folder / "cost.json") if (folder / "cost.json").is_file() else {}
+        plain = {name: float(one) for name, one in cost.items() if isinstance(one, int | float)}
+        values = {"state": state, "reason": reason, "value": value, "metrics": metrics or {}, "cost": plain}
+        self.ledger.update(number, ended=time.time(), **values)
+        trial = self.ledger.trial(number)
+        if self.source is not None:
+            self.source.tell(trial)
+        self._count_failures(trial)
+
+    def _count_failures(self, trial: Trial) -> None:
+        """Equal failures in a row stop the sweep: the next would fail as well."""
+        if trial.state is not State.failed:
+            self._alike = ("", 0)
+            return
+        why = trial.reason.partition("\n")[0]
+        self._alike = (why, self._alike[1] + 1 if self._alike[0] == why else 1)
+        if self._alike[1] >= self.rules.stop_after_failures and not self.stopped:
+            self.stopped = f"{self._alike[1]} trials in a row failed alike: {why}"
+            self._call_back()
+
+    def _call_back(self) -> None:
+        """Jobs that wait are taken out of the queue and planned again; those that run go on."""
+        waiting = [
+            attempt
+            for token, attempt in self.living.items()
+            if self._phases.get(token, Seen(Phase.waiting)).phase is Phase.waiting
+        ]
+        self.backend.cancel(waiting)
+        for attempt in waiting:
+            if revoked(self.results, attempt.token):
+                self._end(attempt, "called back")
+                self.ledger.update(attempt.trial, state=State.planned)
+
+    def cancel(self, numbers: Iterable[int]) -> None:
+        """End trials for good: those that run save first."""
+        for number in numbers:
+            trial = self.ledger.trial(number)
+            folder = self._trial_folder(number)
+            if trial.state is State.planned:
+                self._close(number, State.cancelled, "cancelled")
+            elif trial.state in LIVING:
+                folder.mkdir(exist_ok=True)
+                (folder / "cancelled").touch()
+                self.backend.cancel([one for one in self.ledger.attempts(number) if one.ended is None])
+
+    def _end(self, attempt: Attempt, state: str, reason: str = "") -> None:
+        self.ledger.update_attempt(attempt.token, state=state, ended=time.time(), reason=reason)
+        self.living.pop(attempt.token, None)
+        self._ended_at.pop(attempt.token, None)
+        self._phases.pop(attempt.token, None)
+
+    def _trial_folder(self, number: int) -> Path:
+        return self.folder / str(number)
+
+    def _file(self, batch: str) -> Path:
+        return self.folder / "batches" / f"{batch}.json"
+
+
+def _groups(trials: Sequence[Trial], most: int) -> list[list[Trial]]:
+    """By shape, no more than so many each."""
+    shapes: dict[str, list[Trial]] = {}
+    for trial in trials:
+        shapes.setdefault(trial.shape, []).append(trial)
+    return [group[first : first + most] for group in shapes.values() for first in range(0, len(group), most)]
+
+
+def log_tail(folder: Path, lines: int = LOG_LINES) -> str:
+    """The end of a trial's log."""
+    path = folder / "log.txt"
+    if not path.is_file():
+        return ""
+    with path.open("rb") as stream:
+        stream.seek(max(0, path.stat().st_size - (1 << 14)))
+        return "\n".join(stream.read().decode(errors="replace").splitlines()[-lines:])
+
+
+def _scheduler_log(folder: Path, attempt: Attempt) -> str:
+    """What SLURM itself wrote of a job that never reached its own log."""
+    number = (attempt.job or "none").replace(":", "_")
+    found = sorted(folder.glob(f"slurm/{number}*"))
+    return found[-1].read_text(errors="replace")[-2000:] if found else ""

@@ -1,0 +1,288 @@
+"""SLURM as a backend. submitit writes the sbatch script; the job is a plain command on files that are frozen.
+
+State is asked of ``squeue`` with one call for all jobs, then of ``sacct`` where there is accounting, then of ``scontrol``.
+"""
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from avexp.core.errors import RunError
+from avexp.jobs.backend import Batch, Phase, Seen
+from avexp.jobs.ledger import Attempt
+from avexp.jobs.snapshot import environment, python
+
+COMMAND_S = 60.0
+"""No call of a SLURM program may take longer [s]."""
+ENDED = (
+    "COMPLETED",
+    "FAILED",
+    "CANCELLED",
+    "TIMEOUT",
+    "OUT_OF_MEMORY",
+    "DEADLINE",
+    "BOOT_FAIL",
+    "REVOKED",
+    "LAUNCH_FAILED",
+)
+COMES_BACK = ("NODE_FAIL", "PREEMPTED", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SPECIAL_EXIT")
+"""Not ends while SLURM still lists the job: it may be queued again."""
+RUNNING = ("RUNNING", "COMPLETING", "CONFIGURING", "SIGNALING", "STAGE_OUT", "SUSPENDED", "STOPPED", "RESIZING")
+SACCT_AT_ONCE = 400
+MOST_ARRAY = 1001
+"""MaxArraySize where the cluster does not say."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resources:
+    """What a job asks SLURM for, beside the hardware profile's nodes, GPUs, cores and memory; None leaves it to the profile's
+    ``cluster`` or to the cluster's default.
+
+    Attributes:
+        partition: queue.
+        constraint: node features.
+        account: who pays.
+        qos: quality of service.
+        time_min: limit [min].
+        exclude: nodes to avoid.
+        dependency: such as ``afterok:123``; a job whose dependency can never be met is ended.
+        signal_s: how long before the limit the job is asked to save [s]; SLURM may do so up to a minute earlier.
+        setup: shell lines before the job, such as ``module load``.
+        extra: further options of sbatch.
+    """
+
+    partition: str | None = None
+    constraint: str | None = None
+    account: str | None = None
+    qos: str | None = None
+    time_min: int | None = None
+    exclude: str | None = None
+    dependency: str | None = None
+    signal_s: int = 120
+    setup: list[str] = field(default_factory=list)
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+class SlurmBackend:
+    """Submits arrays and watches them.
+
+    Args:
+        folder: of the sweep; scripts and SLURM's own logs go below it.
+        resources: overrides of the profile.
+        concurrent: jobs of one array that run at a time; None for as many as there is room for.
+    """
+
+    name = "slurm"
+    poll_s = (1.0, 30.0)
+
+    def __init__(self, folder: Path, resources: Resources, concurrent: int | None = None) -> None:
+        self.folder, self.resources, self.concurrent = folder, resources, concurrent
+        self._most_array: int | None = None
+        self._accounting: bool | None = None
+
+    def room(self, living: int) -> int:
+        """See Backend: SLURM queues what does not fit."""
+        return 1 << 30
+
+    @property
+    def most_array(self) -> int:
+        """Jobs of one array: the cluster's MaxArraySize."""
+        if self._most_array is None:
+            found = re.search(r"MaxArraySize\s*=\s*(\d+)", _call("scontrol", "show", "config").stdout or "")
+            self._most_array = max(1, int(found.group(1)) - 1) if found else MOST_ARRAY - 1
+        return self._most_array
+
+    def submit(self, batch: Batch) -> list[str]:
+        """See Backend."""
+        script = batch.file.with_suffix(".sh")
+        script.write_text(self.script(batch))
+        environment_ = {key: value for key, value in os.environ.items() if not _leaks(key)}
+        done = _call("sbatch", str(script), environment=environment_)
+        if done.returncode:
+            said = (done.stderr or done.stdout or "no answer").strip().splitlines()
+            raise RunError("sbatch", said[-1], f"the script is {script}")
+        from submitit import SlurmExecutor
+
+        number = SlurmExecutor._get_job_id_from_submission_command(done.stdout)
+        return _ids(number, len(batch.attempts))
+
+    def script(self, batch: Batch) -> str:
+        """The sbatch script, by submitit."""
+        from submitit.slurm.slurm import _make_sbatch_string
+
+        shape, chosen = batch.shape, asdict(self.resources)
+        cluster = shape.get("cluster") or {}
+        given = {
+            name: chosen[name] if chosen[name] is not None else cluster.get(name) or None
+            for name in ("partition", "constraint", "account", "qos", "time_min")
+        }
+        tasks = int(shape.get("devices") or 1)
+        extra = {"requeue": True, **chosen["extra"]}
+        if chosen["dependency"]:
+            extra["kill-on-invalid-dep"] = "yes"
+        if shape.get("memory_gib") and cluster.get("ask_memory"):
+            extra.setdefault("mem", f"{int(shape['memory_gib'])}G")
+        cores = int(shape.get("cpu_cores") or 0) // tasks
+        lines = [f"export {name}={shlex.quote(value)}" for name, value in environment(batch.code).items()]
+        lines += [
+            f"export {name}={shlex.quote(str(value))}" for name, value in (cluster.get("environment") or {}).items()
+        ]
+        ranks = tasks * int(shape.get("nodes") or 1)
+        logs = self.folder / "slurm"
+        logs.mkdir(exist_ok=True)
+        text: str = _make_sbatch_string(
+            command=_command(batch.file),
+            folder=logs,
+            job_name=batch.name,
+            comment=batch.name,
+            partition=given["partition"],
+            constraint=given["constraint"],
+            account=given["account"],
+            qos=given["qos"],
+            time=given["time_min"] or 60 * 24,
+            nodes=int(shape.get("nodes") or 1),
+            ntasks_per_node=tasks,
+            gpus_per_node=tasks if shape.get("accelerator") == "cuda" else None,
+            cpus_per_task=cores or None,
+            exclude=chosen["exclude"],
+            dependency=chosen["dependency"],
+            signal_delay_s=chosen["signal_s"],
+            array_parallelism=self.concurrent or len(batch.attempts),
+            map_count=len(batch.attempts),
+            stderr_to_stdout=True,
+            setup=[*lines, *chosen["setup"]],
+            srun_args=["--kill-on-bad-exit=1"] if ranks > 1 else [],
+            wckey="",
+            additional_parameters=extra,
+        )
+        return text.replace("#SBATCH --wckey=''\n", "")
+
+    def find(self, batch: str, count: int) -> list[str] | None:
+        """See Backend."""
+        done = _call("squeue", "--noheader", "--states=all", f"--name={batch}", "--format=%F")
+        if done.returncode:
+            raise RunError(
+                "squeue", (done.stderr or "no answer").strip().splitlines()[-1], "try again when SLURM answers"
+            )
+        found = done.stdout.split()
+        return _ids(found[0], count) if found else None
+
+    def look(self, attempts: Sequence[Attempt]) -> dict[str, Seen]:
+        """See Backend."""
+        by_job = {attempt.job: attempt.token for attempt in attempts if attempt.job}
+        seen: dict[str, Seen] = {}
+        listed = self._squeue()
+        if listed is None:
+            return {token: Seen(Phase.unknown, reason="squeue does not answer") for token in by_job.values()}
+        for job, one in listed:
+            if (token := by_job.get(job)) is not None:
+                seen[token] = one
+        missing = [job for job, token in by_job.items() if token not in seen]
+        for job, one in self._sacct(missing):
+            if job in by_job:
+                seen[by_job[job]] = one
+        for job in [job for job in missing if by_job[job] not in seen]:
+            seen[by_job[job]] = self._scontrol(job)
+        return seen
+
+    def wait(self, seconds: float) -> None:
+        """See Backend."""
+        time.sleep(seconds)
+
+    def cancel(self, attempts: Sequence[Attempt]) -> None:
+        """See Backend."""
+        jobs = [attempt.job for attempt in attempts if attempt.job]
+        for start in range(0, len(jobs), 200):
+            _call("scancel", "--quiet", *jobs[start : start + 200])
+
+    def close(self) -> None:
+        """See Backend."""
+
+    def _squeue(self) -> list[tuple[str, Seen]] | None:
+        done = _call("squeue", "--me", "--noheader", "--array", "--states=all", "--format=%F|%K|%T|%N|%r")
+        if done.returncode:
+            return None
+        found = []
+        for line in done.stdout.splitlines():
+            job, index, word, node, reason = (line.split("|", 4) + [""] * 5)[:5]
+            found.append((f"{job}_{index}" if index != "N/A" else job, seen_as(word, node, reason, listed=True)))
+        return found
+
+    def _sacct(self, jobs: Sequence[str]) -> Iterator[tuple[str, Seen]]:
+        if not jobs or self._accounting is False:
+            return
+        for start in range(0, len(jobs), SACCT_AT_ONCE):
+            ids = ",".join(jobs[start : start + SACCT_AT_ONCE])
+            done = _call("sacct", "-n", "-P", "-X", "-D", "-j", ids, "-o", "JobID,State,NodeList,ExitCode")
+            if done.returncode:
+                self._accounting = False if "disabled" in done.stderr else self._accounting
+                return
+            for line in done.stdout.splitlines():  # a requeued job has several: the last is the newest
+                job, word, node, code = (line.split("|") + [""] * 4)[:4]
+                yield job, seen_as(word.split()[0] if word else "", node, f"exit code {code}", listed=False)
+
+    def _scontrol(self, job: str) -> Seen:
+        done = _call("scontrol", "--oneliner", "show", "job", job)
+        text = done.stdout
+        if done.returncode or "JobState=" not in text:
+            if "Invalid job id" in done.stderr or "Invalid job id" in text:
+                return Seen(Phase.gone, reason="SLURM knows no such job any more")
+            return Seen(Phase.unknown, reason="scontrol does not answer")
+        facts = dict(re.findall(r"(\w+)=(\S*)", text))
+        return seen_as(
+            facts["JobState"], facts.get("NodeList", ""), f"exit code {facts.get('ExitCode', '')}", listed=True
+        )
+
+
+def seen_as(word: str, node: str, reason: str, listed: bool) -> Seen:
+    """A SLURM state in short."""
+    node = "" if node in ("(null)", "None assigned") else node
+    if word in RUNNING:
+        return Seen(Phase.running, word, node)
+    if word in ENDED or (word in COMES_BACK and not listed):
+        return Seen(Phase.ended, word, node, reason)
+    return Seen(Phase.waiting, word, node, reason)
+
+
+def _command(batch: Path) -> str:
+    """Signals that come before Python has taken them over are ignored, not deadly."""
+    inner = shlex.join([python(), "-m", "avexp.jobs.task", str(batch)])
+    return shlex.join(["bash", "-c", f"trap '' USR1 USR2; exec {inner}"])
+
+
+def _ids(number: str, count: int) -> list[str]:
+    return [f"{number}_{index}" for index in range(count)]
+
+
+def _leaks(key: str) -> bool:
+    """Variables of a job that this process is part of: sbatch would take them for its own."""
+    return key.startswith(("SLURM_", "SBATCH_")) and key != "SLURM_CONF"
+
+
+def _call(*command: str, environment: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """A SLURM program; one that is missing or hangs is one that failed."""
+    try:
+        return subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=COMMAND_S,
+            env=environment and dict(environment),
+        )
+    except FileNotFoundError:
+        return subprocess.CompletedProcess(command, 127, "", f"{command[0]}: no such program; is this a SLURM cluster?")
+    except subprocess.TimeoutExpired:
+        return subprocess.CompletedProcess(command, 124, "", f"{command[0]}: no answer within {COMMAND_S:g} s")
+
+
+def describe(resources: Resources) -> str:
+    """For the ledger."""
+    return json.dumps(asdict(resources), sort_keys=True)

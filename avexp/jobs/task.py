@@ -1,0 +1,217 @@
+"""What a job runs: ``python -m avexp.jobs.task <batch.json> [index]``. It owns the signals before anything heavy is imported."""
+
+from avexp.core import stop_flag
+
+stop_flag.install()
+
+import json  # noqa: E402
+import os  # noqa: E402
+import subprocess  # noqa: E402
+import sys  # noqa: E402
+import time  # noqa: E402
+import traceback  # noqa: E402
+from dataclasses import dataclass  # noqa: E402
+from importlib import import_module  # noqa: E402
+from pathlib import Path  # noqa: E402
+from typing import Any  # noqa: E402
+
+REQUEUED = 75
+"""Exit code of a job that was stopped and goes on later (EX_TEMPFAIL)."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One trial or item of a batch.
+
+    Attributes:
+        folder: the trial's.
+        results: folder that results are put into.
+        token: of this attempt.
+    """
+
+    folder: Path
+    results: Path
+    token: str
+
+    @property
+    def result(self) -> Path:
+        """What came out, written once."""
+        return self.results / f"{self.token}.json"
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """What to do: written before the job was submitted."""
+        from avexp.core.files import read_json
+
+        found: dict[str, Any] = read_json(self.folder / "job.json")
+        return found
+
+    @property
+    def starts(self) -> Path:
+        """A line for each start: token, restart, node, step."""
+        return self.folder / "starts.jsonl"
+
+
+def main(words: list[str]) -> int:
+    """Run one job of a batch; the exit code."""
+    batch = json.loads(Path(words[0]).read_text())
+    index = int(words[1]) if len(words) > 1 else int(os.environ.get("SLURM_ARRAY_TASK_ID", "0"))
+    entry = batch["jobs"][index]
+    job = Job(Path(entry["folder"]), Path(batch["results"]), entry["token"])
+    rank = int(os.environ.get("SLURM_PROCID", "0"))
+    _log_to(job.folder / ("log.txt" if rank == 0 else f"rank{rank}.txt"))
+    spec = job.spec
+    if spec["token"] != job.token or job.result.is_file() or not claimed(job):
+        sys.stderr.write(f"{job.folder}: another attempt goes on with this trial\n")
+        return 0
+    if rank == 0:
+        note_start(job, spec)
+    outcome = run(job, spec)
+    if outcome["state"] == "stopped" and not (job.folder / "cancelled").exists():
+        return _later(job, spec, rank)
+    if rank == 0:
+        put_result(job, outcome)
+    return 0 if outcome["state"] in ("finished", "pruned", "stopped") else 1
+
+
+def claimed(job: Job) -> bool:
+    """Whether this attempt may run: the controller takes the claim first where it gives an attempt up."""
+    from avexp.core.files import put_if_absent
+
+    path = job.results / f"{job.token}.claim"
+    return put_if_absent(path, b"started") or path.read_bytes() == b"started"
+
+
+def revoked(results: Path, token: str) -> bool:
+    """Give an attempt up that never started; False if it did in the meantime."""
+    from avexp.core.files import put_if_absent
+
+    path = results / f"{token}.claim"
+    return put_if_absent(path, b"revoked") or path.read_bytes() == b"revoked"
+
+
+def run(job: Job, spec: dict[str, Any]) -> dict[str, Any]:
+    """Do the work; its outcome, also of a failure."""
+    from avexp.core.errors import AvexpError
+
+    began = time.time()
+    try:
+        if wrong := world_fault(spec):
+            return {"state": "failed", "reason": wrong, "wall_s": 0.0}
+        module, _, name = spec["run"].partition(":")
+        outcome: dict[str, Any] = getattr(import_module(module), name)(job.folder, spec)
+    except AvexpError as fault:
+        sys.stderr.write(f"error {fault}\n")
+        outcome = {"state": "failed", "reason": str(fault).splitlines()[0]}
+    except Exception as fault:
+        traceback.print_exc()
+        lines = str(fault).strip().splitlines()
+        outcome = {"state": "failed", "reason": f"{type(fault).__name__}: {lines[0] if lines else ''}"[:500]}
+    return {**outcome, "wall_s": round(time.time() - began, 3)}
+
+
+def world_fault(spec: dict[str, Any]) -> str:
+    """What is wrong with the number of tasks that SLURM started; empty if nothing."""
+    wanted = int(spec.get("ranks", 1))
+    if "SLURM_JOB_ID" not in os.environ or not spec.get("slurm"):
+        return ""
+    found = int(os.environ.get("SLURM_NTASKS", "1"))
+    if found == wanted:
+        return ""
+    remedy = "let hardware.nodes and hardware.devices say it, and override neither --ntasks nor --ntasks-per-node"
+    return f"SLURM started {found} tasks, the run needs {wanted}; {remedy}"
+
+
+def note_start(job: Job, spec: dict[str, Any]) -> None:
+    """Where the trial begins this time: restarts are bounded by progress."""
+    line = {
+        "token": job.token, "time": time.time(), "node": os.environ.get("SLURMD_NODENAME") or os.uname().nodename,
+        "job": os.environ.get("SLURM_JOB_ID", str(os.getpid())), "pid": os.getpid(),
+        "born": born(os.getpid()), "restart": int(os.environ.get("SLURM_RESTART_COUNT", "0")), "step": step_of(job.folder),
+    }  # fmt: skip
+    with job.starts.open("a") as stream:
+        stream.write(json.dumps(line) + "\n")
+
+
+def born(pid: int) -> str:
+    """Start time in clock ticks since boot: with its number it names a process for ever; empty if there is none."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return ""
+    return "" if fields[0] in "ZX" else fields[19]
+
+
+def starts(folder: Path) -> list[dict[str, Any]]:
+    """All starts of a trial so far; a torn last line is left out."""
+    path = folder / "starts.jsonl"
+    found = []
+    for line in path.read_text().splitlines() if path.is_file() else []:
+        try:
+            found.append(json.loads(line))
+        except ValueError:
+            continue
+    return found
+
+
+def step_of(folder: Path) -> int:
+    """Step of the newest checkpoint; -1 before the first."""
+    steps = [int(path.stem.partition("-")[2]) for path in folder.glob("checkpoints/step-*.ckpt")]
+    return max(steps, default=-1)
+
+
+def without_progress(folder: Path) -> int:
+    """How many times in a row the trial started from where it stands now."""
+    now, count = step_of(folder), 0
+    for start in reversed(starts(folder)):
+        if start["step"] != now:
+            break
+        count += 1
+    return count
+
+
+def put_result(job: Job, outcome: dict[str, Any]) -> None:
+    """Write what came out, once and whole."""
+    from avexp.core.files import put_if_absent
+
+    put_if_absent(job.result, json.dumps({**outcome, "token": job.token, "time": time.time()}).encode())
+
+
+def _later(job: Job, spec: dict[str, Any], rank: int) -> int:
+    """Go back into the queue: saved is what there is to save."""
+    bound = int(spec.get("restarts_without_progress", 3))
+    if without_progress(job.folder) >= bound:
+        reason = f"no progress in {bound} starts from step {max(0, step_of(job.folder))}"
+        remedy = "give it more time, or save more often (trainer.checkpoint_every_steps)"
+        if rank == 0:
+            put_result(job, {"state": "failed", "reason": f"{reason}; {remedy}"})
+        return 1
+    if rank == 0 and "SLURM_JOB_ID" in os.environ and not _requeue():
+        # the controller sees a job that ended with this and submits the trial anew
+        put_result(job, {"state": "stopped", "reason": "scontrol requeue failed"})
+    return REQUEUED
+
+
+def _requeue() -> bool:
+    array, index = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
+    job = f"{array}_{index}" if array and index else os.environ["SLURM_JOB_ID"]
+    for _ in range(3):
+        done = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True, check=False, timeout=60)
+        if done.returncode == 0:
+            return True
+        sys.stderr.write(done.stderr)
+        time.sleep(2)
+    return False
+
+
+def _log_to(path: Path) -> None:
+    """Everything that is printed, also by libraries, goes to the trial's own log."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+    for stream in (1, 2):
+        os.dup2(handle, stream)
+    os.close(handle)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

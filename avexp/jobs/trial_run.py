@@ -1,0 +1,97 @@
+"""A trial of a sweep inside its job: the frozen config becomes a run folder, and the stage's function runs on it."""
+
+import os
+from collections.abc import Mapping
+from functools import lru_cache
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from avexp.core.config import SCHEMAS
+from avexp.core.errors import ConfigError
+from avexp.core.files import write_text
+from avexp.core.instantiate import refused_targets
+from avexp.core.lock import write_lock
+from avexp.core.preflight import preflight, typed
+from avexp.core.resume import note_resume, resumed_config
+from avexp.core.run_folder import RunFolder
+
+STATES = {"finished": "finished", "stopped": "stopped", "pruned": "pruned"}
+
+
+def run_trial(folder: Path, spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Start a trial, or go on with it.
+
+    Args:
+        folder: of the trial.
+        spec: job.json: stage, function, then, base, changes, words.
+
+    Returns:
+        state, value and metrics.
+    """
+    run, stage = RunFolder(folder), spec["stage"]
+    first = int(os.environ.get("SLURM_PROCID", "0")) == 0
+    if run.lock.is_file():
+        config = resumed_config(run)
+        if first:
+            note_resume(run, [])
+    else:
+        config = frozen_config(Path(spec["base"]), stage, spec["changes"])
+        if first:
+            begin(run, stage, config, spec["words"])
+    faults = preflight(config, stage) + refused_targets(config)
+    if faults:
+        raise ConfigError(faults)
+    value = _call(spec["function"], typed(config, stage), run)
+    if spec.get("then"):
+        _call(spec["then"], typed(config, stage), run)
+    state = run.state()
+    if state == "running":
+        run.set_status("finished")
+        state = "finished"
+    found = float(value) if isinstance(value, int | float) else None
+    return {"state": STATES.get(state, "failed"), "value": found, "metrics": final_values(run)}
+
+
+def frozen_config(base: Path, stage: str, changes: Mapping[str, Any]) -> DictConfig:
+    """The config as it was planned."""
+    config = OmegaConf.merge(OmegaConf.structured(SCHEMAS[stage]), OmegaConf.load(base))
+    assert isinstance(config, DictConfig)
+    OmegaConf.set_struct(config, False)
+    for key, value in changes.items():
+        OmegaConf.update(config, key, value, merge=False)
+    return config
+
+
+def begin(run: RunFolder, stage: str, config: DictConfig, words: list[str]) -> None:
+    """The same files as a run that was typed."""
+    hydra = {"config.yaml": OmegaConf.to_yaml(config), "overrides.yaml": OmegaConf.to_yaml(OmegaConf.create(words))}
+    for name, text in hydra.items():
+        write_text(run.hydra / name, text)
+    write_lock(run, stage, config, words)
+    run.set_status("running", pid=os.getpid())
+
+
+def final_values(run: RunFolder) -> dict[str, float]:
+    """The last said of each metric, from the run's own file."""
+    import json
+
+    found: dict[str, float] = {}
+    for line in run.metrics.read_text().splitlines() if run.metrics.is_file() else []:
+        try:
+            found |= json.loads(line)["values"]
+        except (ValueError, KeyError):
+            continue
+    return found
+
+
+@lru_cache
+def _function(dotted: str) -> Any:
+    module, _, name = dotted.partition(":")
+    return getattr(import_module(module), name)
+
+
+def _call(dotted: str, config: Any, run: RunFolder) -> Any:
+    return _function(dotted)(config, run)
