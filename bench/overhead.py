@@ -110,6 +110,7 @@ def config_of(home: Path, *words: str) -> tuple[TrainConfig, RunFolder]:
                 "+experiment=quickstart",
                 "trainer.epochs=1",
                 "trainer.ema_decay=null",
+                "hardware.precision=fp32",
                 f"storage.root={home}/store",
                 *words,
             ],

@@ -8,37 +8,21 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from avexp.core.errors import RunError
 from avexp.core.file_lock import file_lock
 from avexp.core.files import read_json, write_json
 from avexp.jobs.backend import Backend, Batch, Phase, Seen
 from avexp.jobs.ledger import LIVING, Attempt, Ledger, State, Trial
-from avexp.jobs.task import revoked, starts, step_of, without_progress
+from avexp.jobs.settling import Rules, Settling
+from avexp.jobs.task import revoked, starts
 
 REFUSED_S = 600.0
 """A scheduler that does not take jobs is asked again for so long [s]."""
 LOCK_S = 2.0
-LOG_LINES = 20
 MOST_LOCAL_BATCH = 256
-
-
-@dataclass(frozen=True, kw_only=True)
-class Rules:
-    """How a sweep is run.
-
-    Attributes:
-        restarts_without_progress: starts from the same step before a trial is given up.
-        stop_after_failures: equal failures in a row that stop the sweep.
-        grace_s: a job's result may be seen so much later than its end: shared file systems lag [s].
-    """
-
-    restarts_without_progress: int = 3
-    stop_after_failures: int = 5
-    grace_s: float = 15.0
 
 
 class Source(Protocol):
@@ -83,7 +67,7 @@ class Controller:
         self.stopped = ""
         self._ended_at: dict[str, float] = {}
         self._phases: dict[str, Seen] = {}
-        self._alike: tuple[str, int] = ("", 0)
+        self.settling = Settling(ledger, rules, self.source.tell if self.source is not None else lambda trial: None)
         self._refused_since: float | None = None
 
     def run(self, submit_only: bool = False) -> None:
@@ -235,15 +219,22 @@ class Controller:
         """Look at everything that lives; whether anything changed."""
         moved = False
         for token in self._arrived():
-            self._settle(self.living[token], read_json(self.results / f"{token}.json"))
+            attempt = self.living[token]
+            self.settling.settle(attempt, read_json(self.results / f"{token}.json"))
+            self._forget(attempt)
             moved = True
         for token, seen in self.backend.look(list(self.living.values())).items():
             if token in self.living and seen != self._phases.get(token):
                 moved |= self._changed(self.living[token], seen)
         for token in [token for token in self._ended_at if token in self.living]:
             if time.monotonic() - self._ended_at[token] >= self._grace():
-                self._without_result(self.living[token], self._phases[token])
+                attempt, seen = self.living[token], self._phases[token]
+                self.settling.without_result(attempt, seen)
+                self._forget(attempt)
                 moved = True
+        if self.settling.stopped and not self.stopped:
+            self.stopped = self.settling.stopped
+            self._call_back()
         return moved
 
     def _grace(self) -> float:
@@ -270,85 +261,6 @@ class Controller:
         self.ledger.update_attempt(attempt.token, state=seen.word or state, node=seen.node, reason=seen.reason)
         return True
 
-    def _settle(self, attempt: Attempt, result: dict[str, Any]) -> None:
-        """A result is there."""
-        state = str(result["state"])
-        folder = self._trial_folder(attempt.trial)
-        if state == "stopped":
-            cancelled = (folder / "cancelled").exists()
-            self._end(attempt, "stopped")
-            self._again_or(attempt, State.cancelled if cancelled else None, str(result.get("reason", "")))
-            return
-        reason = str(result.get("reason", ""))
-        if state == "failed" and (tail := log_tail(folder)):
-            reason = f"{reason}\n{tail}" if reason else tail
-        self._end(attempt, state)
-        self._close(attempt.trial, State(state), reason, value=result.get("value"), metrics=result.get("metrics") or {})
-
-    def _without_result(self, attempt: Attempt, seen: Seen) -> None:
-        """A job that ended and left nothing: the node died, it was killed, or its time was over."""
-        self._end(attempt, seen.word or "lost", seen.reason)
-        folder = self._trial_folder(attempt.trial)
-        word = seen.word.partition(" ")[0]
-        if word == "CANCELLED" or (folder / "cancelled").exists():
-            self._close(attempt.trial, State.cancelled, f"cancelled ({seen.reason})" if seen.reason else "cancelled")
-        elif word == "OUT_OF_MEMORY":
-            remedy = (
-                "ask for more (hardware.memory_gib with hardware.cluster.ask_memory=true) or lower loader.batch_size"
-            )
-            self._close(attempt.trial, State.failed, f"out of memory; {remedy}")
-        else:
-            self._again_or(attempt, None, f"{seen.word} {seen.reason}".strip())
-
-    def _again_or(self, attempt: Attempt, end: State | None, reason: str) -> None:
-        """Plan the trial again, within the bound of progress."""
-        if end is not None:
-            self._close(attempt.trial, end, reason)
-            return
-        folder, bound = self._trial_folder(attempt.trial), self.rules.restarts_without_progress
-        begun = any(start["token"] == attempt.token for start in starts(folder))
-        trial = self.ledger.trial(attempt.trial)
-        failures = without_progress(folder) if begun else trial.failures + 1
-        if failures >= bound:
-            step = max(0, step_of(folder))
-            where = (
-                f"no progress in {bound} starts from step {step}" if begun else f"never started in {failures} attempts"
-            )
-            tail = log_tail(folder) or _scheduler_log(self.folder, attempt)
-            self._close(attempt.trial, State.failed, f"{where} ({reason})\n{tail}".strip())
-            return
-        self.ledger.update(attempt.trial, state=State.planned, reason=f"again after {reason}", failures=failures)
-
-    def _close(
-        self,
-        number: int,
-        state: State,
-        reason: str = "",
-        value: float | None = None,
-        metrics: dict[str, float] | None = None,
-    ) -> None:
-        """A trial is over."""
-        folder = self._trial_folder(number)
-        cost = read_json(folder / "cost.json") if (folder / "cost.json").is_file() else {}
-        plain = {name: float(one) for name, one in cost.items() if isinstance(one, int | float)}
-        values = {"state": state, "reason": reason, "value": value, "metrics": metrics or {}, "cost": plain}
-        self.ledger.update(number, ended=time.time(), **values)
-        trial = self.ledger.trial(number)
-        if self.source is not None:
-            self.source.tell(trial)
-        self._count_failures(trial)
-
-    def _count_failures(self, trial: Trial) -> None:
-        """Equal failures in a row stop the sweep: the next would fail as well."""
-        if trial.state is not State.failed:
-            self._alike = ("", 0)
-            return
-        why = trial.reason.partition("\n")[0]
-        self._alike = (why, self._alike[1] + 1 if self._alike[0] == why else 1)
-        if self._alike[1] >= self.rules.stop_after_failures and not self.stopped:
-            self.stopped = f"{self._alike[1]} trials in a row failed alike: {why}"
-            self._call_back()
-
     def _call_back(self) -> None:
         """Jobs that wait are taken out of the queue and planned again; those that run go on."""
         waiting = [
@@ -368,14 +280,17 @@ class Controller:
             trial = self.ledger.trial(number)
             folder = self._trial_folder(number)
             if trial.state is State.planned:
-                self._close(number, State.cancelled, "cancelled")
+                self.settling.close(number, State.cancelled, "cancelled")
             elif trial.state in LIVING:
                 folder.mkdir(exist_ok=True)
                 (folder / "cancelled").touch()
                 self.backend.cancel([one for one in self.ledger.attempts(number) if one.ended is None])
 
-    def _end(self, attempt: Attempt, state: str, reason: str = "") -> None:
-        self.ledger.update_attempt(attempt.token, state=state, ended=time.time(), reason=reason)
+    def _end(self, attempt: Attempt, state: str) -> None:
+        self.settling.end(attempt, state)
+        self._forget(attempt)
+
+    def _forget(self, attempt: Attempt) -> None:
         self.living.pop(attempt.token, None)
         self._ended_at.pop(attempt.token, None)
         self._phases.pop(attempt.token, None)
@@ -393,20 +308,3 @@ def _groups(trials: Sequence[Trial], most: int) -> list[list[Trial]]:
     for trial in trials:
         shapes.setdefault(trial.shape, []).append(trial)
     return [group[first : first + most] for group in shapes.values() for first in range(0, len(group), most)]
-
-
-def log_tail(folder: Path, lines: int = LOG_LINES) -> str:
-    """The end of a trial's log."""
-    path = folder / "log.txt"
-    if not path.is_file():
-        return ""
-    with path.open("rb") as stream:
-        stream.seek(max(0, path.stat().st_size - (1 << 14)))
-        return "\n".join(stream.read().decode(errors="replace").splitlines()[-lines:])
-
-
-def _scheduler_log(folder: Path, attempt: Attempt) -> str:
-    """What SLURM itself wrote of a job that never reached its own log."""
-    number = (attempt.job or "none").replace(":", "_")
-    found = sorted(folder.glob(f"slurm/{number}*"))
-    return found[-1].read_text(errors="replace")[-2000:] if found else ""

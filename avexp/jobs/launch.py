@@ -7,8 +7,8 @@ from typing import Any
 
 from avexp.core.errors import ConfigError, did_you_mean
 from avexp.jobs.backend import Backend
-from avexp.jobs.controller import Rules
 from avexp.jobs.local import LocalBackend
+from avexp.jobs.settling import Rules
 from avexp.jobs.slurm import Resources, SlurmBackend
 
 NAMES = ("local", "slurm")

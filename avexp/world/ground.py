@@ -22,6 +22,10 @@ SHIFT = 4
 LEVELS = 5
 
 
+MOST_DIP_RAD = 0.08
+"""The body dips no further: so many rows more come into view."""
+
+
 @dataclass(frozen=True, slots=True)
 class GroundMaps:
     """Per-pixel maps of one camera and ambience for the rows below the horizon, first row first.
@@ -40,7 +44,7 @@ class GroundMaps:
 
 def make_maps(camera: Camera, ambience: Ambience) -> GroundMaps:
     """The maps of a camera."""
-    rows = camera.height_px - int(camera.horizon_px) + 24
+    rows = camera.height_px - int(camera.horizon_px) + max(24, int(np.ceil(MOST_DIP_RAD * camera.fy)))
     depth = camera.position_m[2] * camera.fy / (np.arange(rows) + 0.5)[:, None]
     lateral = -(np.arange(camera.width_px) + 0.5 - camera.cx)[None] / camera.fx * depth
     c, s = np.cos(camera.yaw_rad), np.sin(camera.yaw_rad)

@@ -5,9 +5,10 @@ import pytest
 
 from avexp.core.errors import DataError
 from avexp.records.labels import Light, Road, Weather
-from avexp.world.camera import Camera
+from avexp.world.camera import Camera, rig
 from avexp.world.drive import drive
 from avexp.world.rarity import DriveSpec
+from avexp.world.ground import make_maps
 from avexp.world.render import render
 
 
@@ -96,3 +97,11 @@ def test_things_do_not_stand_in_the_cars_way():
 def test_wrong_number_of_cameras():
     with pytest.raises(DataError, match="choose 1 to 5"):
         drive(DriveSpec(cameras=7), 1).session_sensors()
+
+
+def test_ground_is_mapped_as_far_as_a_hard_brake_dips_a_large_camera():
+    camera = Camera.from_sensor(rig(1, 1920, 1080, 0.02, 0.0, 2.0)[0])
+    ambience = drive(DriveSpec(), 1).ambience
+    rows = len(make_maps(camera, ambience).light)
+    assert rows >= 1080 - camera.pitched(-0.04).horizon_px
+    assert rows >= 1080 - camera.pitched(0.04).horizon_px
