@@ -102,6 +102,8 @@ def _run(entry: Entry, line: CommandLine) -> int:
     if line.replay is not None:
         run = find_run(_outputs(line), line.replay, entry.stage)
         line = line.with_saved_config(run.hydra)
+    if line.multirun and not line.asks:
+        return _sweep(entry, line)
     if line.resume not in (None, "auto"):
         return _resume(entry, find_run(_outputs(line), str(line.resume), entry.stage), line)
     if line.wants_help:
@@ -194,6 +196,14 @@ def _config_dirs(line: CommandLine) -> list[Path]:
     return [Path(value) for flag, value in pairs if flag in ("--config-dir", "-cd")]
 
 
+def _sweep(entry: Entry, line: CommandLine) -> int:
+    """Hand a sweep over to Hydra's sweeper, ours or another."""
+    config = _checked(entry, line)
+    given = next((word.partition("=")[2] for word in line.overrides if word.startswith("hydra.sweep.dir=")), None)
+    folder = Path(given or Path(config.storage.outputs) / entry.stage / str(config.name) / new_run_id())
+    return _hydra(entry, line, folder.absolute())
+
+
 def _dry_run(entry: Entry, config: DictConfig, folder: Path) -> int:
     from avexp.core.lock import config_digest
 
@@ -245,23 +255,56 @@ def _hydra(entry: Entry, line: CommandLine, folder: Path | None) -> int:
     extra = [f"hydra.job.name={entry.stage}", "hydra/job_logging=stdout"]
     if folder is not None:
         part = "sweep" if line.multirun else "run"
-        extra += [f"hydra.{part}.dir={folder}"] + (["hydra.sweep.subdir=${hydra:job.num}"] if line.multirun else [])
+        given = any(word.startswith(f"hydra.{part}.dir=") for word in line.overrides)
+        extra += [] if given else [f"hydra.{part}.dir={folder}"]
+        extra += ["hydra.sweep.subdir=${hydra:job.num}"] if line.multirun else []
     sys.argv[1:] = line.for_hydra(*extra)
     results: list[tuple[RunFolder, str]] = []
 
     def job(config: DictConfig) -> Any:
         return _job(entry, config, results, line.multirun)
 
+    # what avexp's sweepers and launchers (launchers/) need to know beyond Hydra's own words, and answer
+    asked = SweepWords(entry=entry, line=line, typed=sys.argv[1:])
+    job.avexp = asked  # type: ignore[attr-defined]
     decorated: Callable[[], Any] = hydra.main(
         version_base="1.3", config_path=str(conf_folder()), config_name=entry.stage
     )(job)
     decorated()
+    if asked.fault is not None:
+        raise asked.fault
+    if asked.exit_code is not None:
+        return asked.exit_code
     if line.multirun:
         _tell_sweep(results)
     states = [state for _, state in results]
     if any(state not in ("finished", "stopped") for state in states):
         return 1
     return STOPPED if "stopped" in states else 0
+
+
+@dataclass
+class SweepWords:
+    """Between a stage and its sweeper.
+
+    Attributes:
+        entry: the stage.
+        line: what was typed.
+        typed: the words for Hydra.
+        exit_code: of a sweep that the sweeper ran; None if it was another's.
+        fault: that stopped it: Hydra would print a traceback of it.
+    """
+
+    entry: Entry
+    line: CommandLine
+    typed: list[str]
+    exit_code: int | None = None
+    fault: AvexpError | None = None
+
+    @property
+    def config_dirs(self) -> list[Path]:
+        """Further folders of configs."""
+        return _config_dirs(self.line)
 
 
 def _job(entry: Entry, config: DictConfig, results: list[tuple[RunFolder, str]], multirun: bool) -> Any:

@@ -19,7 +19,7 @@ from avexp.report.html import Report
 from avexp.report.tables import show
 from avexp.store.tracker import Tracker
 from avexp.train.assemble import Rank, evaluation_loader, make_data, open_dataset
-from avexp.train.launch import is_rank
+from avexp.train.launch import this_rank
 from avexp.train.predictor import NetworkPredictor, load_predictor
 from avexp.train.truth import DatasetTruth
 
@@ -30,7 +30,7 @@ ATTRIBUTED = 3
 def conclude(config: TrainConfig, run: RunFolder) -> None:
     """Judge and report a finished run; a stopped one is left as it is."""
     best = run.best
-    if run.state() != "finished" or best is None or is_rank():
+    if run.state() != "finished" or best is None or this_rank().number:
         return
     dataset = open_dataset(config)
     data = make_data(config, dataset, Rank(), Quarantine())

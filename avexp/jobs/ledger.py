@@ -126,6 +126,8 @@ class Attempt:
 
 
 _JSON = ("changes", "words", "metrics", "cost")
+_NAMES = list(Trial.__dataclass_fields__)
+_INSERT = f"INSERT INTO trial ({', '.join(_NAMES)}) VALUES ({', '.join('?' for _ in _NAMES)})"
 
 
 class Ledger:
@@ -152,8 +154,8 @@ class Ledger:
             raise RunError(str(path), f"has format {found}, this avexp reads {FORMAT}", "use the avexp that made it")
 
     @classmethod
-    def create(cls, folder: Path, facts: Mapping[str, Any]) -> "Ledger":
-        """A new one; nothing is overwritten.
+    def create(cls, folder: Path, facts: Mapping[str, Any], trials: Iterable[Trial] = ()) -> "Ledger":
+        """A new one that appears with all of this, or not at all; nothing is overwritten.
 
         Raises:
             RunError: there is one already.
@@ -167,6 +169,7 @@ class Ledger:
             base.executescript(SCHEMA)
             rows = [(name, json.dumps(value)) for name, value in {**facts, "format": FORMAT}.items()]
             base.executemany("INSERT INTO fact VALUES (?, ?)", rows)
+            base.executemany(_INSERT, (_row(trial) for trial in trials))
             base.commit()
         aside.rename(path)
         return cls(folder)
@@ -200,11 +203,8 @@ class Ledger:
 
     def add(self, trials: Iterable[Trial]) -> None:
         """New trials, all or none."""
-        rows = (_row(trial) for trial in trials)
-        names = list(Trial.__dataclass_fields__)
-        marks = ", ".join("?" for _ in names)
         with self.together():
-            self._base.executemany(f"INSERT INTO trial ({', '.join(names)}) VALUES ({marks})", rows)
+            self._base.executemany(_INSERT, (_row(trial) for trial in trials))
 
     def update(self, number: int, **values: Any) -> None:
         """Change a trial."""
@@ -279,8 +279,8 @@ class Ledger:
 
 
 def _row(trial: Trial) -> list[Any]:
-    values = {name: getattr(trial, name) for name in Trial.__dataclass_fields__}
-    return [json.dumps(value) if name in _JSON else value for name, value in values.items()]
+    values = ((name, getattr(trial, name)) for name in _NAMES)
+    return [json.dumps(value) if name in _JSON else value for name, value in values]
 
 
 def _trial(row: sqlite3.Row) -> Trial:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -77,12 +77,11 @@ def _ledger(function: str, items: Sequence[Any], folder: Path, shape: str) -> Le
             ledger.update(trial.number, state=State.planned, failures=0)
         return ledger
     job = {"run": FUNCTION, "function": function, "stage": "map"}
-    ledger = Ledger.create(folder, {"kind": "map", "job": job, "items": digest})
-    ledger.add(
+    trials = (
         Trial(number=number, digest=f"{number}", base="", changes={"item": item}, words=[str(item)], shape=shape)
         for number, item in enumerate(items)
     )
-    return ledger
+    return Ledger.create(folder, {"kind": "map", "job": job, "items": digest}, trials)
 
 
 def gather(ledger: Ledger) -> list[ItemResult]:
@@ -105,8 +104,3 @@ def run_item(folder: Path, spec: Mapping[str, Any]) -> dict[str, Any]:
     """Inside the job."""
     module, _, name = str(spec["function"]).partition(":")
     return {"state": "finished", "output": getattr(import_module(module), name)(spec["changes"]["item"])}
-
-
-def describe(launcher: Launcher) -> dict[str, Any]:
-    """For a ledger."""
-    return asdict(launcher)

@@ -100,6 +100,10 @@ class Planner:
             self.bases[choices] = Base(full, config_digest(full))
         return self.bases[choices]
 
+    def forget(self) -> None:
+        """Bases are composed anew: the words that all have are others now."""
+        self.bases, self._values, self._scratch, self._checked = {}, {}, {}, set()
+
     def write_bases(self, folder: Path) -> None:
         """Each base as ``<folder>/<digest>.yaml``; what is there stays."""
         for base in self.bases.values():

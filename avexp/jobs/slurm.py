@@ -3,7 +3,6 @@
 State is asked of ``squeue`` with one call for all jobs, then of ``sacct`` where there is accounting, then of ``scontrol``.
 """
 
-import json
 import os
 import re
 import shlex
@@ -281,8 +280,3 @@ def _call(*command: str, environment: Mapping[str, str] | None = None) -> subpro
         return subprocess.CompletedProcess(command, 127, "", f"{command[0]}: no such program; is this a SLURM cluster?")
     except subprocess.TimeoutExpired:
         return subprocess.CompletedProcess(command, 124, "", f"{command[0]}: no answer within {COMMAND_S:g} s")
-
-
-def describe(resources: Resources) -> str:
-    """For the ledger."""
-    return json.dumps(asdict(resources), sort_keys=True)

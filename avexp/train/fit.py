@@ -74,7 +74,7 @@ def _fit_rank(config: TrainConfig, run: RunFolder, dataset: Any) -> float:
         raise ConfigError(wrong)
     for name in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    rank = launch.this_rank()
+    rank = launch.join_ranks(run)
     torch.set_num_threads(launch.threads_per_rank(config))
     quarantine = Quarantine(config.loader.most_bad_share, on_bad=lambda fault: _note_bad(run, fault))
     data = make_data(config, dataset, rank, quarantine)
@@ -204,7 +204,7 @@ def _trainer(config: TrainConfig, run: RunFolder, steps: int, callbacks: list[Ca
         use_distributed_sampler=False,
         deterministic=chosen.deterministic,
         callbacks=callbacks,
-        plugins=[AtomicIO()],
+        plugins=[AtomicIO(), launch.environment_of(config)],
         profiler=_profiler(run) if chosen.profile else None,
         default_root_dir=run.path,
     )

@@ -11,10 +11,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+from avexp.core import stop_flag
 from avexp.core.config import TrainConfig
 from avexp.core.errors import RunError
 from avexp.core.run_folder import RunFolder
 from avexp.train.assemble import Rank
+from avexp.train.rendezvous import meet
 
 RANK_ENV = "AVEXP_RANK_OF"
 """Set in every rank: the run folder."""
@@ -32,7 +34,35 @@ def devices(config: TrainConfig) -> int:
 
 def is_rank() -> bool:
     """Whether this process is one of several."""
-    return RANK_ENV in os.environ or "SLURM_PROCID" in os.environ or "TORCHELASTIC_RUN_ID" in os.environ
+    return RANK_ENV in os.environ or slurm_tasks() > 1 or "TORCHELASTIC_RUN_ID" in os.environ
+
+
+def slurm_tasks() -> int:
+    """Tasks that SLURM started together with this one; 0 outside of its jobs."""
+    return int(os.environ.get("SLURM_NTASKS", "1")) if "SLURM_PROCID" in os.environ else 0
+
+
+def join_ranks(run: RunFolder) -> Rank:
+    """This process's place; ranks that SLURM started wait for each other first.
+
+    Raises:
+        RunError: some did not come.
+    """
+    rank = this_rank()
+    if slurm_tasks() > 1 and "RANK" not in os.environ:
+        local = int(
+            os.environ.get("SLURM_NTASKS_PER_NODE") or slurm_tasks() // int(os.environ.get("SLURM_NNODES", "1"))
+        )
+        meet(run.path, rank.number, rank.count, rank.local, local)
+    return rank
+
+
+def environment_of(config: TrainConfig) -> Any:
+    """Where Lightning learns of ranks: never from SLURM itself, whose signals it would take over."""
+    from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+    from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+
+    return TorchElasticEnvironment() if ranks_wanted(config) > 1 else LightningEnvironment()
 
 
 def this_rank() -> Rank:
@@ -73,9 +103,15 @@ def run_ranks(config: TrainConfig, run: RunFolder) -> None:
     """
     port = _free_port()
     count = devices(config)
+    mine = stop_flag.install()
     processes = [_start(run, number, count, port) for number in range(count)]
+    told = False
     try:
         while any(process.poll() is None for process in processes):
+            if stop_flag.asked() and not told:
+                told = True
+                for process in processes:
+                    process.terminate()
             failed = [number for number, process in enumerate(processes) if process.poll() not in (None, 0)]
             if failed:
                 raise RunError(str(run.path), f"rank {failed[0]} of {count} failed", f"see {_log(run, failed[0])}")
@@ -84,8 +120,10 @@ def run_ranks(config: TrainConfig, run: RunFolder) -> None:
         if failed:
             raise RunError(str(run.path), f"rank {failed[0]} of {count} failed", f"see {_log(run, failed[0])}")
     finally:
+        if mine:
+            stop_flag.release()
         for process in processes:
-            if process.poll() is None:
+            if process.poll() is None and not told:
                 process.terminate()
         for process in processes:
             process.wait(timeout=60)

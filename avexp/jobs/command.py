@@ -1,0 +1,180 @@
+"""``-m`` as a person types it, and ``avexp sweep attach``: from words to the last line that is printed."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from avexp.core.errors import RunError
+from avexp.core.progress import bar, console
+from avexp.core.stage import SweepWords
+from avexp.jobs.launch import Launcher
+from avexp.jobs.ledger import LIVING, Ledger, State
+from avexp.jobs.show import Progress, table
+from avexp.jobs.snapshot import environment
+from avexp.jobs.sweep import SweepPlan, create, find_sweep, preview, run, unfinished
+
+Conclude = Callable[[Path], None]
+
+
+def plan_of(
+    asked: SweepWords,
+    config: DictConfig,
+    words: Sequence[str],
+    settings: Mapping[str, Any],
+    search: dict[str, Any] | None,
+) -> SweepPlan:
+    """What Hydra was asked for.
+
+    Args:
+        asked: the stage and what was typed.
+        config: Hydra's.
+        words: overrides as typed.
+        settings: of the launcher.
+        search: of the search.
+    """
+    return SweepPlan(
+        folder=Path(str(config.hydra.sweep.dir)),
+        stage=asked.entry.stage,
+        function=asked.entry.function,
+        then=asked.entry.then,
+        words=[word for word in words if not word.startswith("hydra")],
+        launcher=Launcher.of(settings),
+        config_dirs=asked.config_dirs,
+        search=search,
+        command=" ".join([Path(sys.argv[0]).name, *asked.typed]),
+    )
+
+
+def sweep(plan: SweepPlan, asked: SweepWords, conclude: Conclude | None = None) -> None:
+    """Start a sweep, or go on with one."""
+    folder = plan.folder
+    known: Path | None = None
+    if asked.line.resume == "auto":
+        known = unfinished(folder.parents[2], plan.digest)
+    elif asked.line.resume is not None:
+        known = find_sweep(folder.parents[2], asked.line.resume)
+    elif (folder / Ledger.FILE).is_file():
+        known = folder  # the same hydra.sweep.dir, typed again
+    if asked.line.dry_run:
+        asked.exit_code = dry_run(plan)
+        return
+    if known is not None:
+        ledger = Ledger(known)
+        if ledger.fact("digest") != plan.digest:
+            raise RunError(
+                str(known), "is a sweep of other words", "choose another hydra.sweep.dir, or type its own again"
+            )
+        console.print(f"go on with {known}", markup=False)
+    else:
+        with bar("plan trials") as advance:
+            ledger = create(plan, advance)
+        counts = ledger.counts()
+        same = f", {counts[State.same]} of them equal to others" if counts.get(State.same) else ""
+        console.print(f"sweep {folder}: {sum(counts.values())} trials{same}", markup=False)
+    asked.exit_code = exit_code(watch(ledger, plan.launcher, conclude))
+
+
+def dry_run(plan: SweepPlan) -> int:
+    """Every trial with its difference and resources; nothing is written."""
+    trials, seconds = preview(plan)
+    console.print(f"[bold]{plan.stage}[/] would sweep {len(trials)} trials with {plan.launcher.name}, and has not:")
+    for trial in trials:
+        shape = json.loads(trial.shape)
+        what = f"{shape['nodes']} x {shape['devices']} {shape['accelerator']}"
+        same = f"  equal to {trial.same_as}" if trial.same_as is not None else ""
+        console.print(f"  {trial.number:5d}  {what:10s}  {' '.join(trial.words)}{same}", markup=False)
+    if seconds is not None:
+        at_once = plan.launcher.concurrent or (1 if plan.launcher.name == "local" else len(trials))
+        count = sum(trial.same_as is None for trial in trials)
+        whole = seconds * -(-count // max(1, at_once))
+        console.print(
+            f"about {seconds:.0f} s a trial by earlier runs of {plan.name}; {whole / 60:.0f} min in all", markup=False
+        )
+    console.print(f"sweep       {plan.folder}", markup=False, soft_wrap=True)
+    return 0
+
+
+def launched(plan: SweepPlan, jobs: Sequence[Sequence[str]], first: int) -> list[tuple[float | None, str]]:
+    """Value and fault of each of these jobs, in order: a sweep of its own for each call."""
+    folder = plan.folder / f"jobs-{first}"
+    with bar("plan trials") as advance:
+        ledger = create(SweepPlan(**{**plan.__dict__, "folder": folder}), advance, jobs)
+    watch(ledger, plan.launcher, None)
+    ledger = Ledger(folder)
+    found = []
+    for trial in ledger.each():
+        one = ledger.trial(trial.same_as) if trial.same_as is not None else trial
+        found.append((one.value, "" if one.state in (State.finished, State.pruned) else one.reason or str(one.state)))
+    ledger.close()
+    return found
+
+
+def watch(ledger: Ledger, launcher: Launcher | None = None, conclude: Conclude | None = None) -> Path:
+    """Run a planned sweep to its end, or detach; Ctrl-C leaves its jobs alone."""
+    folder = ledger.folder
+    chosen = launcher or Launcher.of(ledger.fact("launcher"))
+    source = _source(ledger)
+    if chosen.detach:
+        if chosen.name == "slurm" and source is None:
+            run(ledger, chosen, submit_only=True)
+        ledger.close()
+        detach(folder)
+        return folder
+    with Progress(ledger) as progress:
+        try:
+            controller = run(ledger, chosen, source, progress.show)
+        except KeyboardInterrupt:
+            progress.close()
+            console.print(f"\nleft alone: jobs go on; watch again with: avexp sweep attach {folder}", markup=False)
+            ledger.close()
+            raise SystemExit(75) from None
+    if controller.stopped:
+        console.print(f"[bold red]stopped[/] {controller.stopped}", soft_wrap=True)
+    if conclude is not None and not controller.stopped:
+        conclude(folder)
+    table(ledger)
+    ledger.close()
+    return folder
+
+
+def _source(ledger: Ledger) -> Any:
+    if ledger.fact("search") is None:
+        return None
+    from avexp.jobs.search import Search
+
+    return Search(ledger)
+
+
+def detach(folder: Path) -> None:
+    """A controller in the background."""
+    code = Ledger(folder).fact("code")
+    with (folder / "controller.log").open("ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "avexp.cli", "sweep", "attach", str(folder)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            env={**os.environ, **environment(Path(code) if code else None)},
+        )
+    console.print(f"goes on in the background (process {process.pid}, log {folder / 'controller.log'})", markup=False)
+    console.print(f"watch       avexp sweep watch {folder}", markup=False)
+
+
+def exit_code(folder: Path) -> int:
+    """Of a sweep as it stands: 1 where a trial failed."""
+    if not (folder / Ledger.FILE).is_file():
+        return 1
+    ledger = Ledger(folder)
+    counts = ledger.counts()
+    detached = bool(Launcher.of(ledger.fact("launcher")).detach)
+    ledger.close()
+    if counts.get(State.failed):
+        return 1
+    return 0 if detached or not any(counts.get(state) for state in (*LIVING, State.planned)) else 75

@@ -1,0 +1,10 @@
+"""The search."""
+
+from avexp.jobs.ledger import Ledger
+
+
+class Search:
+    """Later."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        raise NotImplementedError

@@ -1,0 +1,140 @@
+"""A sweep on the terminal: a bar while it runs, a table of its trials."""
+
+import json
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from rich.progress import Progress as Bar
+from rich.table import Table
+
+from avexp.core.progress import LOG_EVERY_S, columns, console
+from avexp.jobs.ledger import ENDED, LIVING, Ledger, State, Trial
+
+SHOWN = 20
+"""Rows of a table that is not asked for in full."""
+COLOURS = {
+    State.finished: "green",
+    State.pruned: "yellow",
+    State.failed: "bold red",
+    State.running: "cyan",
+    State.cancelled: "dim",
+}
+
+
+class Progress:
+    """How far a sweep is.
+
+    Args:
+        ledger: of the sweep.
+    """
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.ledger = ledger
+        self._bar: Bar | None = None
+        self._task: Any = None
+        self._said = 0.0
+
+    def __enter__(self) -> Self:
+        if console.is_terminal:
+            self._bar = Bar(*columns(), console=console)
+            self._task = self._bar.add_task("trials", total=None, note="")
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Take the bar away."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    def show(self, ledger: Ledger) -> None:
+        """Move it."""
+        now = time.monotonic()
+        if now - self._said < (0.2 if self._bar is not None else LOG_EVERY_S):
+            return
+        self._said = now
+        counts = ledger.counts()
+        total, done = sum(counts.values()), sum(counts.get(state, 0) for state in ENDED)
+        note = ", ".join(f"{counts[state]} {state}" for state in (*LIVING, State.failed) if counts.get(state))
+        if self._bar is not None:
+            self._bar.update(self._task, completed=done, total=total, note=note)
+        else:
+            console.print(f"trials: {done} of {total} ended; {note}", markup=False)
+
+
+def table(ledger: Ledger, everything: bool = False) -> None:
+    """Trials, the best first; and what to type next."""
+    trials = sorted(ledger.each(), key=lambda trial: _rank(trial, ledger))
+    shown = trials if everything else trials[:SHOWN]
+    grid = Table(title=f"{ledger.folder.parent.name} {ledger.folder.name}", title_justify="left")
+    for name in ("trial", "state", "value", "step", "node", "restarts", "changes", "why"):
+        grid.add_column(name, justify="right" if name in ("trial", "value", "step", "restarts") else "left")
+    for trial in shown:
+        row = row_of(ledger, trial)
+        colour = COLOURS.get(trial.state, "")
+        state = f"[{colour}]{trial.state}[/]" if colour else str(trial.state)
+        value = "" if trial.value is None else f"{trial.value:.4f}"
+        why = f"as trial {trial.same_as}" if trial.same_as is not None else trial.reason.partition("\n")[0][:40]
+        cells = [str(trial.number), state, value, row["step"], row["node"], str(max(0, trial.attempts - 1))]
+        grid.add_row(*map(str, cells), " ".join(trial.words)[:80], why)
+    console.print(grid)
+    counts = ledger.counts()
+    left_out = f"; {len(trials) - len(shown)} more: avexp sweep status --all" if len(shown) < len(trials) else ""
+    console.print(", ".join(f"{count} {state}" for state, count in sorted(counts.items())) + left_out, markup=False)
+    console.print(cost_line(trials), markup=False)
+    console.print(f"sweep       {ledger.folder}", markup=False, soft_wrap=True)
+    failed = [trial for trial in trials if trial.state is State.failed]
+    for trial in failed[:5]:
+        console.print(f"failed      {trial.number}: {trial.reason.partition(chr(10))[0]}", markup=False, soft_wrap=True)
+    if failed:
+        console.print(f"next        avexp sweep why {failed[0].number} --of {ledger.folder.name}", markup=False)
+
+
+def _rank(trial: Trial, ledger: Ledger) -> tuple[bool, float, int]:
+    search = ledger.fact("search") or {}
+    sign = 1 if next(iter((search.get("objectives") or {}).values()), "maximize") == "minimize" else -1
+    return trial.value is None, sign * (trial.value or 0.0), trial.number
+
+
+def row_of(ledger: Ledger, trial: Trial) -> dict[str, Any]:
+    """A trial as plain values."""
+    attempts = ledger.attempts(trial.number)
+    folder = ledger.folder / str(trial.number)
+    last = last_line(folder / "metrics.jsonl")
+    return {
+        "trial": trial.number, "state": str(trial.state), "value": trial.value, "words": trial.words,
+        "step": last.get("step", ""), "node": attempts[-1].node if attempts else "",
+        "job": attempts[-1].job if attempts else None, "attempts": trial.attempts, "reason": trial.reason,
+        "same_as": trial.same_as, "cost": trial.cost, "metrics": trial.metrics, "folder": str(folder),
+    }  # fmt: skip
+
+
+def last_line(path: Path) -> dict[str, Any]:
+    """The last whole line of a file of JSON lines."""
+    if not path.is_file():
+        return {}
+    with path.open("rb") as stream:
+        stream.seek(max(0, path.stat().st_size - (1 << 14)))
+        for line in reversed(stream.read().splitlines()):
+            try:
+                found: dict[str, Any] = json.loads(line)
+            except ValueError:
+                continue
+            return found
+    return {}
+
+
+def cost_line(trials: list[Trial]) -> str:
+    """What it has cost so far."""
+    total = {name: sum(trial.cost.get(name, 0.0) for trial in trials) for name in ("cpu_hours", "gpu_hours", "money")}
+    parts = [f"{total['cpu_hours']:.2f} CPU-hours"]
+    parts += [f"{total['gpu_hours']:.2f} GPU-hours"] if total["gpu_hours"] else []
+    parts += [f"{total['money']:.2f} in money"] if total["money"] else []
+    return "cost        " + ", ".join(parts)

@@ -1,0 +1,250 @@
+"""A sweep from its first word to its last trial: planned and frozen in a folder, then run, and gone on with at any time."""
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from avexp.core.errors import ConfigError, RunError
+from avexp.core.files import digest_json, read_json
+from avexp.core.ids import is_run_id
+from avexp.core.instantiate import build
+from avexp.core.progress import Advance
+from avexp.core.run_folder import runs
+from avexp.core.signatures import signature_of
+from avexp.jobs.controller import Controller, Source
+from avexp.jobs.launch import Launcher
+from avexp.jobs.ledger import Ledger, State, Trial
+from avexp.jobs.plan import Planner, grid
+from avexp.jobs.snapshot import snapshot
+
+LATELY = 5
+"""Earlier runs that tell how long a trial takes."""
+RUN = "avexp.jobs.trial_run:run_trial"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepPlan:
+    """What was asked for.
+
+    Attributes:
+        folder: of the sweep.
+        stage: key of SCHEMAS.
+        function: ``module:name`` of the stage.
+        then: called after it.
+        words: overrides as typed, those with several values too.
+        launcher: where its trials run.
+        config_dirs: further folders of configs.
+        search: settings of a search; None for all combinations.
+        command: as typed.
+    """
+
+    folder: Path
+    stage: str
+    function: str
+    then: str = ""
+    words: list[str] = field(default_factory=list)
+    launcher: Launcher = field(default_factory=Launcher)
+    config_dirs: list[Path] = field(default_factory=list)
+    search: dict[str, Any] | None = None
+    command: str = ""
+
+    @property
+    def name(self) -> str:
+        """Of the experiment."""
+        return self.folder.parent.name
+
+    @property
+    def digest(self) -> str:
+        """Of what is asked for, wherever it runs."""
+        return digest_json([self.stage, self.function, sorted(self.words), self.search])
+
+
+def create(plan: SweepPlan, advance: Advance | None = None, jobs: Sequence[Sequence[str]] | None = None) -> Ledger:
+    """Plan and freeze: code, configs and trials are written before anything is submitted.
+
+    Args:
+        plan: what was asked for.
+        advance: told how many trials are planned.
+        jobs: the words of each trial, where another sweeper than ours chose them.
+
+    Raises:
+        ConfigError: what does not fit, in any trial.
+    """
+    folder = plan.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    code = snapshot(folder / "code")
+    constant, rows, count = grid_of(plan, code)
+    if jobs is not None:
+        rows, count = (list(words) for words in jobs), len(jobs)
+    with planning(plan, code, constant) as planner:
+        freeze_data(planner, [word for word in plan.words if word not in constant], plan.search)
+        trials = list(_distinct(_planned(planner, rows, count, advance))) if plan.search is None else []
+        planner.write_bases(folder / "bases")
+    job = {"run": RUN, "stage": plan.stage, "function": plan.function, "then": plan.then, "sweep": folder.name}
+    facts = {
+        "kind": "sweep", "job": job, "stage": plan.stage, "words": plan.words, "constant": constant,
+        "launcher": asdict(plan.launcher), "config_dirs": [str(path.resolve()) for path in plan.config_dirs],
+        "search": plan.search, "command": plan.command, "digest": plan.digest, "code": str(code) if code else None,
+        "created": time.time(), "host": os.uname().nodename, "python": sys.executable,
+    }  # fmt: skip
+    return Ledger.create(folder, facts, trials)
+
+
+def preview(plan: SweepPlan) -> tuple[list[Trial], float | None]:
+    """The trials as they would be planned now, and how long one took lately [s]; nothing is written."""
+    constant, rows, count = grid_of(plan, None)
+    with planning(plan, None, constant) as planner:
+        trials = list(_distinct(_planned(planner, rows, count, None)))
+    times = []
+    for run in runs(plan.folder.parents[2], plan.stage):
+        if run.state() == "finished" and run.path.is_relative_to(plan.folder.parent) and run.cost.is_file():
+            times.append(float(read_json(run.cost)["wall_s"]))
+        if len(times) == LATELY:
+            break
+    return trials, median(times) if times else None
+
+
+def grid_of(plan: SweepPlan, code: Path | None) -> tuple[list[str], Iterator[list[str]], int]:
+    """Constant words, each trial's own, and how many trials. A search takes the swept words as its space."""
+    with hydra_on(conf_of(code)):
+        return grid(plan.words)
+
+
+def conf_of(code: Path | None) -> Path:
+    """conf/ of the snapshot, or of the installed package."""
+    from avexp.core.stage import conf_folder
+
+    return code / "conf" if code is not None else conf_folder()
+
+
+@contextmanager
+def planning(plan: SweepPlan, code: Path | None, constant: Sequence[str]) -> Iterator[Planner]:
+    """A planner on the frozen configs."""
+    with hydra_on(conf_of(code)):
+        extra = [f"hydra.searchpath=[{','.join(f'file://{path.resolve()}' for path in plan.config_dirs)}]"]
+        yield Planner(plan.stage, plan.stage, [*constant, *(extra if plan.config_dirs else [])])
+
+
+@contextmanager
+def hydra_on(folder: Path) -> Iterator[None]:
+    """Hydra initialised on a folder of configs, whatever it was on before."""
+    from hydra import initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(folder.resolve()), version_base="1.3"):
+        yield
+
+
+def _planned(planner: Planner, rows: Iterator[list[str]], count: int, advance: Advance | None) -> Iterator[Trial]:
+    """Trials of a grid; the faults of all of them at once."""
+    faults: list[str] = []
+    for number, words in enumerate(rows):
+        try:
+            yield planner.trial(number, words)
+        except ConfigError as fault:
+            faults += [one for one in fault.faults if one not in faults]
+        if advance is not None:
+            advance(number + 1, count)
+    if faults:
+        raise ConfigError(faults[:20])
+
+
+def _distinct(trials: Iterator[Trial]) -> Iterator[Trial]:
+    """Equal trials are found, and not run twice."""
+    seen: dict[str, int] = {}
+    for trial in trials:
+        if trial.digest in seen:
+            yield Trial(**{**trial.__dict__, "state": State.same, "same_as": seen[trial.digest]})
+        else:
+            seen[trial.digest] = trial.number
+            yield trial
+
+
+def freeze_data(planner: Planner, swept: Sequence[str], search: dict[str, Any] | None) -> None:
+    """Make the dataset version that all trials read now, once, and let them read that one, whatever is made later."""
+    keys = [word.lstrip("+~").partition("=")[0] for word in swept] + list((search or {}).get("space") or {})
+    if any(key == "data" or key.startswith(("data.", "data/", "storage", "reader")) for key in keys):
+        return
+    config = planner.base().config
+    node = config.get("data")
+    if not isinstance(node, DictConfig) or "_target_" not in node or config.storage.remote is not None:
+        return
+    signature = signature_of(str(node["_target_"]))
+    if signature is None or "version" not in signature.parameters or node.get("version") is not None:
+        return
+    dataset = build(OmegaConf.to_container(node, resolve=True), "data").open(Path(config.storage.root))
+    planner.words.append(f"++data.version={dataset.manifest.digest}")
+    planner.forget()
+
+
+def run(
+    ledger: Ledger,
+    launcher: Launcher | None = None,
+    source: Source | None = None,
+    show: Callable[[Ledger], None] | None = None,
+    submit_only: bool = False,
+) -> Controller:
+    """Submit and watch until all trials ended.
+
+    Args:
+        ledger: of the sweep.
+        launcher: another than the ledger's.
+        source: of further trials: a search.
+        show: called while it runs.
+        submit_only: return once everything planned is submitted.
+    """
+    chosen = launcher or Launcher.of(ledger.fact("launcher"))
+    job, code = ledger.fact("job"), ledger.fact("code")
+    modules = [str(job[name]).partition(":")[0] for name in ("run", "function", "then") if job.get(name)]
+    backend = chosen.backend(ledger.folder, modules)
+    controller = Controller(ledger, backend, chosen.rules, Path(code) if code else None, source, show)
+    controller.run(submit_only)
+    return controller
+
+
+def sweeps(outputs: Path) -> list[Path]:
+    """Folders of all sweeps and map jobs, newest first."""
+    found = [path.parent for path in outputs.glob(f"*/*/*/{Ledger.FILE}")]
+    return sorted(found, key=lambda path: path.name, reverse=True)
+
+
+def find_sweep(outputs: Path, reference: str) -> Path:
+    """A sweep by folder, id, end of an id, or ``latest``.
+
+    Raises:
+        RunError: there is none.
+    """
+    folder = Path(reference)
+    if (folder / Ledger.FILE).is_file():
+        return folder.resolve()
+    known = sweeps(outputs)
+    fitting = known[:1] if reference == "latest" else [
+        path for path in known if path.name.startswith(reference) or path.name.endswith(reference)
+    ]  # fmt: skip
+    if len(fitting) == 1 and reference:
+        return fitting[0]
+    names = ", ".join(path.name for path in known[:5]) or "none"
+    what = "several sweeps fit" if fitting else f"no such sweep under {outputs}"
+    raise RunError(reference, what, f"the newest: {names}")
+
+
+def unfinished(outputs: Path, digest: str) -> Path | None:
+    """The newest sweep of an equal plan that is not at its end."""
+    for folder in sweeps(outputs):
+        if not is_run_id(folder.name):
+            continue
+        ledger = Ledger(folder)
+        same = ledger.fact("digest") == digest and not ledger.fact("ended")
+        ledger.close()
+        if same:
+            return folder
+    return None

@@ -1,0 +1,100 @@
+"""Hydra's door to avexp.jobs. Every start of a Hydra app reads this file: what is heavy is imported where it is used."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.plugins.launcher import Launcher
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf
+
+
+class SweepLauncher(Launcher):
+    """Runs trials on this machine or on SLURM; ``name`` says which.
+
+    Args:
+        settings: of avexp.jobs.launch.Launcher.
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        self.settings = settings
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Called by Hydra."""
+        self.task, self.config = task_function, config
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """For another sweeper than ours: a sweep of exactly these jobs, waited for."""
+        from avexp.jobs.command import launched
+
+        found = launched(_plan(self, [], None), job_overrides, initial_job_idx)
+        returns = []
+        for words, (value, reason) in zip(job_overrides, found, strict=True):
+            one = JobReturn(overrides=list(words), status=JobStatus.FAILED if reason else JobStatus.COMPLETED)
+            one.return_value = RuntimeError(reason) if reason else value
+            returns.append(one)
+        return returns
+
+
+class GridSweeper(Sweeper):
+    """All combinations."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.settings = settings
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Called by Hydra."""
+        from hydra.core.plugins import Plugins
+
+        self.launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
+
+    def sweep(self, arguments: list[str]) -> Any:
+        """Plan, freeze, run."""
+        from avexp.core.errors import AvexpError, ConfigError
+        from avexp.jobs.command import sweep
+
+        if not isinstance(self.launcher, SweepLauncher):
+            raise ConfigError(
+                ["hydra/launcher: avexp's sweepers need local or slurm; with others use hydra/sweeper=basic"]
+            )
+        asked = _asked(self.launcher)
+        try:
+            sweep(_plan(self.launcher, arguments, self.search()), asked)
+        except AvexpError as fault:
+            asked.fault = fault  # told in one line, where Hydra would print a traceback
+
+    def search(self) -> dict[str, Any] | None:
+        """Settings of a search; None for a grid."""
+        return None
+
+
+class SearchSweeper(GridSweeper):
+    """Asks Optuna for the next trial as one ends."""
+
+    def search(self) -> dict[str, Any] | None:
+        """See GridSweeper."""
+        return _plain(self.settings)
+
+
+def _plan(launcher: SweepLauncher, words: list[str], search: dict[str, Any] | None) -> Any:
+    from avexp.jobs.command import plan_of
+
+    return plan_of(_asked(launcher), launcher.config, words, _plain(launcher.settings), search)
+
+
+def _plain(settings: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: OmegaConf.to_container(value) if OmegaConf.is_config(value) else value for name, value in settings.items()
+    }
+
+
+def _asked(launcher: SweepLauncher) -> Any:
+    asked = getattr(launcher.task, "avexp", None)
+    if asked is None:
+        from avexp.core.errors import ConfigError
+
+        raise ConfigError(["hydra/launcher: only stages of avexp can be swept by it; use hydra/launcher=basic"])
+    return asked
