@@ -42,7 +42,8 @@ def test_push_show_and_trim(lane_dataset, tmp_path, capfd, monkeypatch):
 
 def test_json_is_json(tmp_path, monkeypatch, lane_dataset):
     printed = []
-    monkeypatch.setattr("avexp.cli._print", printed.append)
+    for module in ("cache", "dataset"):
+        monkeypatch.setattr(f"avexp.cli.{module}.say_json", printed.append)
     url = f"file://{tmp_path}/far"
     run("dataset", "push", "lanes@1", url, "--root", lane_dataset.root, "--json")
     open_tiers(tmp_path, url, cache_gib=1.0).close()

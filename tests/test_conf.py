@@ -30,6 +30,7 @@ SOURCES = {
     "experiment/lanes_real": ["data.source=."],
 }
 GROUP_STAGE = {"reader": "ingest"}
+NAME_STAGE = {"sweep/postprocess": "evaluate"}
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -54,9 +55,9 @@ def test_every_root_passes(root):
 @pytest.mark.parametrize("option", OPTIONS, ids=str)
 def test_every_option_passes(option):
     group, name = str(option.parent), option.stem
-    stage = GROUP_STAGE.get(group, "train")
-    words = list(SOURCES.get(f"{group}/{name}", []))
-    if group in ("experiment", "debug"):
+    stage = NAME_STAGE.get(f"{group}/{name}") or GROUP_STAGE.get(group, "train")
+    words = list(SOURCES.get(f"{group}/{name}", [])) + (NEEDS[stage] if group == "sweep" else [])
+    if group in ("experiment", "sweep", "debug"):
         words = [f"+{group}={name}", *words]
     elif group == "reader":
         words = [f"reader={name}", *([] if name == "world" else ["reader.source=."])]

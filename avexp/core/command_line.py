@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-LATE_GROUPS = ("experiment", "debug")
+LATE_GROUPS = ("experiment", "sweep", "debug")
 """Groups that are laid over the defaults, in this order; their ``+`` may be left out."""
 ASKS = ("--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i", "--version", "--shell-completion", "-sc")
 FLAGS_WITH_VALUE = (

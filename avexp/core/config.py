@@ -83,8 +83,12 @@ class Trainer:
     profile: bool = False
     strategy: str = "auto"  # Lightning strategy; auto is ddp on several devices
     pictures: int = 8  # validation frames drawn into the report
+    latency_frames: int = (
+        0  # frames that the trained network is timed on, one by one: metrics latency/p50_ms and p99_ms
+    )
 
     def __post_init__(self) -> None:
+        _ranges(self, latency_frames=(0, 1e6))
         _ranges(self, epochs=(1, 1e6), accumulate=(1, 1e6), validate_every_epochs=(1, 1e6), pictures=(0, 200))
         _ranges(
             self, checkpoint_every_steps=(1, 1e9), log_every_steps=(1, 1e9), ema_decay=(0.0, 1.0), clip_norm=(0, 1e9)

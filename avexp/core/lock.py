@@ -18,7 +18,7 @@ WITHOUT_INFLUENCE = ("storage", "store", "tags", "name")
 """Root keys that do not change what a run computes."""
 MACHINE_KEYS = {
     "loader": ("threads", "processes", "ahead", "read_ahead", "keep_mib", "timeout_s"),
-    "trainer": ("pictures", "profile"),
+    "trainer": ("pictures", "profile", "latency_frames"),
 }
 
 

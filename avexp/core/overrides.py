@@ -7,7 +7,7 @@ from typing import Any
 from hydra import compose
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import IntervalSweep, Override
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
 from omegaconf import DictConfig, ListConfig, OmegaConf
@@ -82,7 +82,8 @@ def _first(item: Override) -> str:
     """An override with one value in place of a sweep."""
     if not item.is_sweep_override():
         return str(item.input_line)
-    value = next(iter(item.sweep_string_iterator()))
+    inner = item._value
+    value = inner.start if isinstance(inner, IntervalSweep) else next(iter(item.sweep_string_iterator()))
     return f"{item.get_key_element()}={value}"
 
 
@@ -199,6 +200,9 @@ class Word:
         """A word for each of its values."""
         if not self.swept:
             return [self.text]
+        if isinstance(self._parsed._value, IntervalSweep):
+            remedy = "search it with hydra/sweeper=search, or type choice(...) or range(...)"
+            raise ConfigError([f"{self.key}: an interval has infinitely many values; {remedy}"])
         key = self._parsed.get_key_element()
         return [f"{key}={value}" for value in self._parsed.sweep_string_iterator()]
 

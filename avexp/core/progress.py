@@ -1,8 +1,10 @@
 """Progress on a terminal as a bar, elsewhere as a few plain lines: never a redrawn bar in a log file."""
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -13,6 +15,11 @@ LOG_EVERY_S = 15.0
 """Off a terminal a line is printed this often [s]."""
 Advance = Callable[[int, int], None]
 """Called with how many are done and how many there are."""
+
+
+def say_json(value: Any) -> None:
+    """For machines: one line; for a person, readable."""
+    console.print_json(json.dumps(value)) if console.is_terminal else console.file.write(json.dumps(value) + "\n")
 
 
 def columns() -> list[TextColumn | BarColumn | MofNCompleteColumn | TimeElapsedColumn | TimeRemainingColumn]:

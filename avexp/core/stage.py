@@ -224,7 +224,11 @@ def _newest_unfinished(entry: Entry, config: DictConfig) -> RunFolder | None:
 
     digest = config_digest(config)
     for run in runs(Path(config.storage.outputs), entry.stage):
-        if run.lock.is_file() and run.state() != "finished" and read_json(run.lock)["config_digest"] == digest:
+        if (
+            run.lock.is_file()
+            and run.state() not in ("finished", "pruned")
+            and read_json(run.lock)["config_digest"] == digest
+        ):
             return run
     return None
 

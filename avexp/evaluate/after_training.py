@@ -1,6 +1,9 @@
 """What train.py ends with: the best checkpoint judged against the constant predictor, a table, the report, what to type next."""
 
+import time
+
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from avexp.core.config import TrainConfig
@@ -43,7 +46,7 @@ def conclude(config: TrainConfig, run: RunFolder) -> None:
     write_report(run, dataset, predictor, [constant, *judged], truth)
     columns = {one.name: one.evidence.compute() for one in [constant, *judged]}
     write_json(run.kpis, columns)
-    _track(config, run, judged[0])
+    _track(config, run, judged[0], latency(predictor, dataset, data.val_rows, config.trainer.latency_frames))
     show(
         kpi_report.headline_table([constant, *judged], dataset.manifest.object_classes, f"{run.name} {run.id}"),
         console=console,
@@ -53,13 +56,43 @@ def conclude(config: TrainConfig, run: RunFolder) -> None:
     console.print(f"next        python export.py run={run.name}/latest", markup=False, soft_wrap=True)
 
 
-def _track(config: TrainConfig, run: RunFolder, judged: Judged) -> None:
+WARM_UP = 5
+
+
+def latency(predictor: NetworkPredictor, dataset: Dataset, rows: npt.NDArray[np.int64], count: int) -> dict[str, float]:
+    """Time from frame to predictions, one frame at a time, after a warm-up.
+
+    Args:
+        predictor: of the trained network.
+        dataset: whose frames are shown.
+        rows: of them.
+        count: frames; 0 for no measurement.
+
+    Returns:
+        latency/p50_ms and latency/p99_ms; empty for 0.
+    """
+    taken = []
+    sample = read_sample(dataset, int(rows[0]), None) if count else None
+    for _ in range(count + WARM_UP if sample is not None else 0):
+        assert sample is not None
+        batch = collate([sample], sample.image[None])
+        began = time.perf_counter()
+        predictor(batch)
+        taken.append((time.perf_counter() - began) * 1e3)
+    if not taken:
+        return {}
+    return {f"latency/p{share}_ms": float(np.percentile(taken[WARM_UP:], share)) for share in (50, 99)}
+
+
+def _track(config: TrainConfig, run: RunFolder, judged: Judged, latencies: dict[str, float]) -> None:
     """KPIs by condition, report and pictures into the run's own tracking, which goes on where training left it."""
     tracker: Tracker = build(config.store, "store", root=config.storage.root, experiment=config.name)
     tracker.start(run.path, run.id, f"{run.name}/{run.id}", {}, {})
     for name, found in judged.evidence.compute_by_condition().items():
         tracker.log({f"best/{name.replace('=', '.')}/{kpi}": value for kpi, value in found.items()}, 0)
     tracker.log({f"best/{kpi}": value for kpi, value in judged.evidence.compute().items()}, 0)
+    if latencies:
+        tracker.log(latencies, 0)
     tracker.picture(run.report)
     for picture in sorted(run.pictures.glob("*.png")):
         tracker.picture(picture)

@@ -22,7 +22,7 @@ from avexp.report.tables import show
 from avexp.store.tracker import Tracker
 from avexp.train.assemble import evaluation_loader, tiers_of
 from avexp.train.predictor import load_predictor
-from avexp.train.truth import DatasetTruth
+from avexp.train.truth import DatasetTruth, score_of
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,11 @@ def find_subject(config: EvaluateConfig) -> Subject:
     return Subject(predictor, "checkpoint", path, f"{source['name']}@{source['version']}", stored_as)
 
 
-def run_evaluate(config: EvaluateConfig, run: RunFolder) -> None:
+def run_evaluate(config: EvaluateConfig, run: RunFolder) -> float:
     """Judge, print the table, write report and tracking.
+
+    Returns:
+        The score, as training has it: what a search of post-processing optimises.
 
     Raises:
         DataError: no such dataset, or the slice is empty.
@@ -100,6 +103,10 @@ def run_evaluate(config: EvaluateConfig, run: RunFolder) -> None:
         console.print(
             f"skipped {len(skipped)} bad frames, such as {next(iter(skipped.values()))}", markup=False, soft_wrap=True
         )
+    kpis = judged[0].evidence.compute()
+    return score_of(
+        kpis, [task for task in ("objects", "lanes", "drivable", "path") if any(k.startswith(task) for k in kpis)]
+    )
 
 
 def _lock(run: RunFolder, subject: Subject, dataset: Dataset) -> None:

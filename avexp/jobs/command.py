@@ -17,7 +17,7 @@ from avexp.jobs.launch import Launcher
 from avexp.jobs.ledger import LIVING, Ledger, State
 from avexp.jobs.show import Progress, table
 from avexp.jobs.snapshot import environment
-from avexp.jobs.sweep import SweepPlan, create, find_sweep, preview, run, unfinished
+from avexp.jobs.sweep import SweepPlan, create, find_sweep, planner_of, preview, run, unfinished
 
 Conclude = Callable[[Path], None]
 
@@ -75,8 +75,10 @@ def sweep(plan: SweepPlan, asked: SweepWords, conclude: Conclude | None = None) 
         with bar("plan trials") as advance:
             ledger = create(plan, advance)
         counts = ledger.counts()
+        search = ledger.fact("search")
         same = f", {counts[State.same]} of them equal to others" if counts.get(State.same) else ""
-        console.print(f"sweep {folder}: {sum(counts.values())} trials{same}", markup=False)
+        what = f"a search of {search['trials']} trials" if search else f"{sum(counts.values())} trials{same}"
+        console.print(f"sweep {folder}: {what}", markup=False, soft_wrap=True)
     asked.exit_code = exit_code(watch(ledger, plan.launcher, conclude))
 
 
@@ -148,7 +150,7 @@ def _source(ledger: Ledger) -> Any:
         return None
     from avexp.jobs.search import Search
 
-    return Search(ledger)
+    return Search(ledger, planner_of(ledger))
 
 
 def detach(folder: Path) -> None:

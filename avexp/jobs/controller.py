@@ -7,15 +7,15 @@ import json
 import os
 import secrets
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from avexp.core.errors import RunError
 from avexp.core.file_lock import file_lock
 from avexp.core.files import read_json, write_json
 from avexp.jobs.backend import Backend, Batch, Phase, Seen
-from avexp.jobs.ledger import LIVING, Attempt, Ledger, State, Trial
+from avexp.jobs.ledger import Attempt, Ledger, State, Trial
 from avexp.jobs.settling import Rules, Settling
 from avexp.jobs.task import revoked, starts
 
@@ -36,6 +36,9 @@ class Source(Protocol):
 
     def done(self) -> bool:
         """Whether none will come any more."""
+
+    def study_spec(self, trial: Trial) -> dict[str, Any] | None:
+        """What its job needs to report while it runs; None where nothing is pruned."""
 
 
 class Controller:
@@ -170,6 +173,8 @@ class Controller:
                 "base": str(self.folder / "bases" / f"{trial.base[:16]}.yaml"), "asked": trial.asked, "ranks": ranks,
                 "slurm": self.backend.name == "slurm", "restarts_without_progress": self.rules.restarts_without_progress,
             }  # fmt: skip
+            if self.source is not None and (study := self.source.study_spec(trial)) is not None:
+                spec["study"] = study
             (folder / "job.json").write_text(json.dumps(spec))
         jobs = [
             {"folder": str(self._trial_folder(attempt.trial)), "token": attempt.token, "trial": attempt.trial}
@@ -273,18 +278,6 @@ class Controller:
             if revoked(self.results, attempt.token):
                 self._end(attempt, "called back")
                 self.ledger.update(attempt.trial, state=State.planned)
-
-    def cancel(self, numbers: Iterable[int]) -> None:
-        """End trials for good: those that run save first."""
-        for number in numbers:
-            trial = self.ledger.trial(number)
-            folder = self._trial_folder(number)
-            if trial.state is State.planned:
-                self.settling.close(number, State.cancelled, "cancelled")
-            elif trial.state in LIVING:
-                folder.mkdir(exist_ok=True)
-                (folder / "cancelled").touch()
-                self.backend.cancel([one for one in self.ledger.attempts(number) if one.ended is None])
 
     def _end(self, attempt: Attempt, state: str) -> None:
         self.settling.end(attempt, state)

@@ -1,14 +1,14 @@
 """What becomes of a trial whose job ended: with a result, or without one."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from avexp.core.files import read_json
-from avexp.jobs.backend import Seen
-from avexp.jobs.ledger import Attempt, Ledger, State, Trial
+from avexp.jobs.backend import Backend, Seen
+from avexp.jobs.ledger import LIVING, Attempt, Ledger, State, Trial
 from avexp.jobs.task import starts, step_of, without_progress
 
 LOG_LINES = 20
@@ -127,6 +127,26 @@ class Settling:
     def folder(self, number: int) -> Path:
         """Of a trial."""
         return self.ledger.folder / str(number)
+
+
+def cancel_trials(ledger: Ledger, backend: Backend, numbers: Iterable[int]) -> int:
+    """End trials for good: those that run save first. How many it was told to.
+
+    A controller may be at work meanwhile: it sees the mark in the trial's folder.
+    """
+    count = 0
+    for number in numbers:
+        trial, folder = ledger.trial(number), ledger.folder / str(number)
+        if trial.state is State.planned:
+            ledger.update(number, state=State.cancelled, reason="cancelled", ended=time.time())
+        elif trial.state in LIVING:
+            folder.mkdir(exist_ok=True)
+            (folder / "cancelled").touch()
+            backend.cancel([one for one in ledger.attempts(number) if one.ended is None])
+        else:
+            continue
+        count += 1
+    return count
 
 
 def log_tail(folder: Path, lines: int = LOG_LINES) -> str:

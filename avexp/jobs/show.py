@@ -6,14 +6,18 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from rich.markup import escape
 from rich.progress import Progress as Bar
 from rich.table import Table
 
 from avexp.core.progress import LOG_EVERY_S, columns, console
 from avexp.jobs.ledger import ENDED, LIVING, Ledger, State, Trial
+from avexp.jobs.task import starts
 
 SHOWN = 20
 """Rows of a table that is not asked for in full."""
+COLUMNS = ("trial", "state", "value", "step", "ETA", "node", "restarts", "changes", "why")
+ALWAYS = ("trial", "state", "value", "changes")
 COLOURS = {
     State.finished: "green",
     State.pruned: "yellow",
@@ -69,24 +73,47 @@ class Progress:
             console.print(f"trials: {done} of {total} ended; {note}", markup=False)
 
 
-def table(ledger: Ledger, everything: bool = False) -> None:
-    """Trials, the best first; and what to type next."""
+def grid(ledger: Ledger, everything: bool) -> Table:
+    """Trials, the best first; a column that would be empty is left out."""
     trials = sorted(ledger.each(), key=lambda trial: _rank(trial, ledger))
-    shown = trials if everything else trials[:SHOWN]
-    grid = Table(title=f"{ledger.folder.parent.name} {ledger.folder.name}", title_justify="left")
-    for name in ("trial", "state", "value", "step", "node", "restarts", "changes", "why"):
-        grid.add_column(name, justify="right" if name in ("trial", "value", "step", "restarts") else "left")
-    for trial in shown:
-        row = row_of(ledger, trial)
-        colour = COLOURS.get(trial.state, "")
-        state = f"[{colour}]{trial.state}[/]" if colour else str(trial.state)
-        value = "" if trial.value is None else f"{trial.value:.4f}"
-        why = f"as trial {trial.same_as}" if trial.same_as is not None else trial.reason.partition("\n")[0][:40]
-        cells = [str(trial.number), state, value, row["step"], row["node"], str(max(0, trial.attempts - 1))]
-        grid.add_row(*map(str, cells), " ".join(trial.words)[:80], why)
-    console.print(grid)
+    rows = [_cells(ledger, trial) for trial in (trials if everything else trials[:SHOWN])]
+    found = Table(title=f"{ledger.folder.parent.name} {ledger.folder.name}", title_justify="left")
+    names = [name for name in COLUMNS if any(row[name] not in ("", "0") for row in rows) or name in ALWAYS]
+    for name in names:
+        found.add_column(name, justify="left" if name in ("state", "node", "changes", "why") else "right")
+    for row in rows:
+        found.add_row(*(row[name] for name in names))
+    return found
+
+
+def _cells(ledger: Ledger, trial: Trial) -> dict[str, str]:
+    row, colour = row_of(ledger, trial), COLOURS.get(trial.state, "")
+    why = f"as trial {trial.same_as}" if trial.same_as is not None else trial.reason.partition("\n")[0][:40]
+    return {
+        "trial": str(trial.number), "state": f"[{colour}]{trial.state}[/]" if colour else str(trial.state),
+        "value": "" if row["value"] is None else f"{row['value']:.4f}", "step": str(row["step"]), "ETA": row["eta"],
+        "node": row["node"], "restarts": str(max(0, trial.attempts - 1)),
+        "changes": escape(" ".join(short(word) for word in trial.words)), "why": escape(why),
+    }  # fmt: skip
+
+
+def short(word: str) -> str:
+    """An override for a table: the key's end, and a number's first digits."""
+    key, _, text = word.partition("=")
+    try:
+        text = f"{float(text):.4g}"
+    except ValueError:
+        pass
+    return f"{key.rpartition('.')[2].rpartition('/')[2]}={text}"
+
+
+def table(ledger: Ledger, everything: bool = False) -> None:
+    """Trials, the best first; what it cost, what failed, what to type next."""
+    console.print(grid(ledger, everything))
+    trials = ledger.trials()
     counts = ledger.counts()
-    left_out = f"; {len(trials) - len(shown)} more: avexp sweep status --all" if len(shown) < len(trials) else ""
+    more = len(trials) - SHOWN
+    left_out = f"; {more} more rows: avexp sweep status --all" if more > 0 and not everything else ""
     console.print(", ".join(f"{count} {state}" for state, count in sorted(counts.items())) + left_out, markup=False)
     console.print(cost_line(trials), markup=False)
     console.print(f"sweep       {ledger.folder}", markup=False, soft_wrap=True)
@@ -104,16 +131,32 @@ def _rank(trial: Trial, ledger: Ledger) -> tuple[bool, float, int]:
 
 
 def row_of(ledger: Ledger, trial: Trial) -> dict[str, Any]:
-    """A trial as plain values."""
+    """A trial as plain values. While it runs: step and score so far, and when it will be through."""
     attempts = ledger.attempts(trial.number)
     folder = ledger.folder / str(trial.number)
-    last = last_line(folder / "metrics.jsonl")
+    living = trial.state in LIVING
+    last = last_line(folder / "metrics.jsonl") if living else {}
+    score = last.get("values", {}).get("val/score")
     return {
-        "trial": trial.number, "state": str(trial.state), "value": trial.value, "words": trial.words,
-        "step": last.get("step", ""), "node": attempts[-1].node if attempts else "",
-        "job": attempts[-1].job if attempts else None, "attempts": trial.attempts, "reason": trial.reason,
-        "same_as": trial.same_as, "cost": trial.cost, "metrics": trial.metrics, "folder": str(folder),
+        "trial": trial.number, "state": str(trial.state), "value": trial.value if trial.value is not None else score,
+        "words": trial.words, "step": last.get("step", ""), "eta": _eta(folder, last) if living else "",
+        "node": attempts[-1].node if attempts else "", "job": attempts[-1].job if attempts else None,
+        "attempts": trial.attempts, "reason": trial.reason, "same_as": trial.same_as, "cost": trial.cost,
+        "metrics": trial.metrics, "folder": str(folder),
     }  # fmt: skip
+
+
+def _eta(folder: Path, last: dict[str, Any]) -> str:
+    """Time left by its own pace since this start."""
+    path, begun = folder / "derived.yaml", starts(folder)
+    step = last.get("step") or 0
+    if not path.is_file() or not begun or step <= max(0, begun[-1]["step"]):
+        return ""
+    whole = next(
+        (int(line.partition(":")[2]) for line in path.read_text().splitlines() if line.startswith("steps:")), 0
+    )
+    pace = (last["time_ms"] / 1e3 - begun[-1]["time"]) / (step - max(0, begun[-1]["step"]))
+    return f"{pace * (whole - step) / 60:.0f} min" if whole > step else ""
 
 
 def last_line(path: Path) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from avexp.core.errors import ConfigError, RunError
 from avexp.core.files import digest_json, read_json
 from avexp.core.ids import is_run_id
 from avexp.core.instantiate import build
+from avexp.core.overrides import Word
 from avexp.core.progress import Advance
 from avexp.core.run_folder import runs
 from avexp.core.signatures import signature_of
@@ -84,15 +85,23 @@ def create(plan: SweepPlan, advance: Advance | None = None, jobs: Sequence[Seque
     constant, rows, count = grid_of(plan, code)
     if jobs is not None:
         rows, count = (list(words) for words in jobs), len(jobs)
+    swept = [word for word in plan.words if word not in constant]
+    search = None
     with planning(plan, code, constant) as planner:
-        freeze_data(planner, [word for word in plan.words if word not in constant], plan.search)
-        trials = list(_distinct(_planned(planner, rows, count, advance))) if plan.search is None else []
+        if plan.search is not None:
+            from avexp.jobs.search import settings_of
+
+            search = settings_of(plan.search, {key: text for key, _, text in (word.partition("=") for word in swept)})
+        freeze_data(planner, [*swept, *((search or {}).get("space") or {})])
+        planner.base()
+        trials = list(_distinct(_planned(planner, rows, count, advance)))
         planner.write_bases(folder / "bases")
+        planned_with = planner.words
     job = {"run": RUN, "stage": plan.stage, "function": plan.function, "then": plan.then, "sweep": folder.name}
     facts = {
-        "kind": "sweep", "job": job, "stage": plan.stage, "words": plan.words, "constant": constant,
+        "kind": "sweep", "job": job, "stage": plan.stage, "words": plan.words, "planned_with": planned_with,
         "launcher": asdict(plan.launcher), "config_dirs": [str(path.resolve()) for path in plan.config_dirs],
-        "search": plan.search, "command": plan.command, "digest": plan.digest, "code": str(code) if code else None,
+        "search": search, "command": plan.command, "digest": plan.digest, "code": str(code) if code else None,
         "created": time.time(), "host": os.uname().nodename, "python": sys.executable,
     }  # fmt: skip
     return Ledger.create(folder, facts, trials)
@@ -115,7 +124,11 @@ def preview(plan: SweepPlan) -> tuple[list[Trial], float | None]:
 def grid_of(plan: SweepPlan, code: Path | None) -> tuple[list[str], Iterator[list[str]], int]:
     """Constant words, each trial's own, and how many trials. A search takes the swept words as its space."""
     with hydra_on(conf_of(code)):
-        return grid(plan.words)
+        return (
+            grid(plan.words)
+            if plan.search is None
+            else ([word for word in plan.words if not Word(word).swept], iter(()), 0)
+        )
 
 
 def conf_of(code: Path | None) -> Path:
@@ -131,6 +144,20 @@ def planning(plan: SweepPlan, code: Path | None, constant: Sequence[str]) -> Ite
     with hydra_on(conf_of(code)):
         extra = [f"hydra.searchpath=[{','.join(f'file://{path.resolve()}' for path in plan.config_dirs)}]"]
         yield Planner(plan.stage, plan.stage, [*constant, *(extra if plan.config_dirs else [])])
+
+
+@contextmanager
+def hydra_on_ledger(ledger: Ledger) -> Iterator[None]:
+    """Hydra initialised on a sweep's frozen configs."""
+    code = ledger.fact("code")
+    with hydra_on(conf_of(Path(code) if code else None)):
+        yield
+
+
+def planner_of(ledger: Ledger) -> Planner:
+    """For further trials of a sweep."""
+    stage = ledger.fact("stage")
+    return Planner(stage, stage, ledger.fact("planned_with"))
 
 
 @contextmanager
@@ -169,9 +196,9 @@ def _distinct(trials: Iterator[Trial]) -> Iterator[Trial]:
             yield trial
 
 
-def freeze_data(planner: Planner, swept: Sequence[str], search: dict[str, Any] | None) -> None:
+def freeze_data(planner: Planner, swept: Sequence[str]) -> None:
     """Make the dataset version that all trials read now, once, and let them read that one, whatever is made later."""
-    keys = [word.lstrip("+~").partition("=")[0] for word in swept] + list((search or {}).get("space") or {})
+    keys = [word.lstrip("+~").partition("=")[0] for word in swept]
     if any(key == "data" or key.startswith(("data.", "data/", "storage", "reader")) for key in keys):
         return
     config = planner.base().config

@@ -29,7 +29,7 @@ DIGEST_SHOWN = 12
 """Digits of a dataset's digest in MLflow's own field (it takes 36); all of them are in a tag and in the profile."""
 NEVER = ("INVALID_PARAMETER_VALUE", "RESOURCE_ALREADY_EXISTS", "ENDPOINT_NOT_FOUND", "NOT_IMPLEMENTED")
 """Error codes that say no for good."""
-STATES = {"finished": "FINISHED", "failed": "FAILED", "stopped": "KILLED"}
+STATES = {"finished": "FINISHED", "failed": "FAILED", "stopped": "KILLED", "pruned": "KILLED"}
 SETTINGS = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",  # [s]; 120 by default
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # the outbox tries again by itself; 7 by default, with 247 s in all

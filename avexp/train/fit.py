@@ -44,6 +44,7 @@ from avexp.train.precision import lightning_precision
 from avexp.train.predictor import read_checkpoint
 from avexp.train.signals import StopOnSignal, StopTraining, say_stopped
 from avexp.train.tracking import Journal, TrainBar, report_tiers
+from avexp.train.trial_reports import PruneTraining, TrialReports
 from avexp.train.truth import DatasetTruth
 
 CHECKPOINT_FORMAT = 1
@@ -88,7 +89,7 @@ def _fit_rank(config: TrainConfig, run: RunFolder, dataset: Any) -> float:
     meter = CostMeter(run.cost, gpus=gpus, price_per_hour=config.hardware.price_per_hour, pid=_family())
     journal = Journal(tracker, config.trainer.log_every_steps, meter)
     chain = LossChain(run, config.trainer.log_every_steps)
-    callbacks = [chain, journal, checkpoint, stop, TrainBar(module.steps)]
+    callbacks = [chain, journal, checkpoint, stop, TrainBar(module.steps), TrialReports(run)]
     trainer = _trainer(config, run, module.steps, callbacks, rank)
     began = time.time()
     status = "failed"
@@ -98,6 +99,8 @@ def _fit_rank(config: TrainConfig, run: RunFolder, dataset: Any) -> float:
             warnings.filterwarnings("ignore", module="pytorch_lightning|lightning_fabric")
             trainer.fit(module, data.train, data.val, ckpt_path=newest_valid(run), weights_only=True)
         status = "finished"
+    except PruneTraining:
+        status = "pruned"
     except StopTraining:
         status = "stopped"
     finally:

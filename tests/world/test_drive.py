@@ -7,8 +7,8 @@ from avexp.core.errors import DataError
 from avexp.records.labels import Light, Road, Weather
 from avexp.world.camera import Camera, rig
 from avexp.world.drive import drive
-from avexp.world.rarity import DriveSpec
 from avexp.world.ground import make_maps
+from avexp.world.rarity import DriveSpec
 from avexp.world.render import render
 
 

@@ -1,0 +1,5 @@
+"""``python -m avexp.cli``."""
+
+from avexp.cli import main
+
+main()
