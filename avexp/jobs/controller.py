@@ -130,11 +130,8 @@ class Controller:
         place = next((index for index, entry in enumerate(entries) if entry["token"] == attempt.token), None)
         ids = self.backend.find(attempt.batch, len(entries)) if place is not None else None
         job = ids[place] if ids is not None and place is not None else None
-        for start in starts(self._trial_folder(attempt.trial)):
-            if job is None and start["token"] == attempt.token and self.backend.name == "local":
-                job = f"{start['node']}:{start['pid']}:{start['born']}"
         if job is None and not revoked(self.results, attempt.token):
-            job = "::"  # it started this moment: its result or its end will be seen
+            job = "::"  # it started: its result, its process or its end will be seen
         if job is None:
             self._end(attempt, "never arrived")
             self.ledger.update(attempt.trial, state=State.planned)
@@ -234,6 +231,10 @@ class Controller:
         for token in [token for token in self._ended_at if token in self.living]:
             if time.monotonic() - self._ended_at[token] >= self._grace():
                 attempt, seen = self.living[token], self._phases[token]
+                begun = any(start["token"] == token for start in starts(self._trial_folder(attempt.trial)))
+                if not begun and not revoked(self.results, token):
+                    del self._ended_at[token], self._phases[token]  # it starts this moment
+                    continue
                 self.settling.without_result(attempt, seen)
                 self._forget(attempt)
                 moved = True

@@ -65,4 +65,4 @@ class Launcher:
         """
         if self.name == "slurm":
             return SlurmBackend(folder, self.resources, self.concurrent)
-        return LocalBackend(self.concurrent or 1, modules, folder / "local.log")
+        return LocalBackend(self.concurrent or 1, modules, folder)

@@ -16,7 +16,7 @@ from avexp.core.errors import RunError
 from avexp.jobs.backend import Batch, Phase, Seen
 from avexp.jobs.ledger import Attempt
 from avexp.jobs.snapshot import environment, python
-from avexp.jobs.task import born
+from avexp.jobs.task import born, starts
 
 READY_S = 120.0
 """A fork server that has imported torch is up within this [s]."""
@@ -30,14 +30,15 @@ class LocalBackend:
     Args:
         concurrent: jobs at a time; each gets its share of cores, and of GPUs where the profile has some.
         modules: that jobs import: imported once.
-        log: file of the fork server.
+        folder: of the sweep.
     """
 
     name = "local"
     poll_s = (0.01, 0.5)
 
-    def __init__(self, concurrent: int, modules: Sequence[str], log: Path) -> None:
-        self.concurrent, self.modules, self.log = max(1, concurrent), list(modules), log
+    def __init__(self, concurrent: int, modules: Sequence[str], folder: Path) -> None:
+        self.concurrent, self.modules = max(1, concurrent), list(modules)
+        self.folder, self.log = folder, folder / "local.log"
         self._server: subprocess.Popen[bytes] | None = None
         self._code: Path | None = None
         self._buffer = b""
@@ -84,18 +85,25 @@ class LocalBackend:
             self._hear(seconds)
 
     def _seen(self, attempt: Attempt) -> Seen:
-        host, pid, birth = (attempt.job or "::").split(":")
+        host = (attempt.job or "").partition(":")[0]
         if host and host != socket.gethostname():
             return Seen(Phase.unknown, node=host, reason=f"runs on {host}")
         if attempt.token in self._codes:
             code = self._codes[attempt.token]
             word = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
             return Seen(Phase.ended, word, host, word)
-        if attempt.token in self._pids or (pid and birth and born(int(pid)) == birth):
+        if attempt.token in self._pids or self._lives(attempt):
             return Seen(Phase.running, "RUNNING", host)
         if attempt.token in self._queued and self._server is not None and self._server.poll() is None:
             return Seen(Phase.waiting, "PENDING", host, "waits for a place")
         return Seen(Phase.gone, "", host, "the process is gone")
+
+    def _lives(self, attempt: Attempt) -> int:
+        """Process of an attempt that another controller started; 0 if it is not there (any more)."""
+        for start in starts(self.folder / str(attempt.trial)):
+            if start["token"] == attempt.token and start["born"] and born(int(start["pid"])) == start["born"]:
+                return int(start["pid"])
+        return 0
 
     def cancel(self, attempts: Sequence[Attempt]) -> None:
         """See Backend."""
@@ -105,8 +113,7 @@ class LocalBackend:
             self._say({"drop": waiting})
             self._queued -= set(waiting)
         for attempt in attempts:
-            _, pid, birth = (attempt.job or "::").split(":")
-            number = self._pids.get(attempt.token) or (int(pid) if pid and birth and born(int(pid)) == birth else 0)
+            number = self._pids.get(attempt.token) or self._lives(attempt)
             if number > 1:
                 with suppress(ProcessLookupError):
                     os.killpg(number, signal.SIGTERM)

@@ -2,6 +2,7 @@
 
 import json
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -100,10 +101,8 @@ def _cells(ledger: Ledger, trial: Trial) -> dict[str, str]:
 def short(word: str) -> str:
     """An override for a table: the key's end, and a number's first digits."""
     key, _, text = word.partition("=")
-    try:
+    with suppress(ValueError):
         text = f"{float(text):.4g}"
-    except ValueError:
-        pass
     return f"{key.rpartition('.')[2].rpartition('/')[2]}={text}"
 
 

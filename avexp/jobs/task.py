@@ -64,6 +64,9 @@ def main(words: list[str]) -> int:
     if spec["token"] != job.token or job.result.is_file() or not claimed(job):
         sys.stderr.write(f"{job.folder}: another attempt goes on with this trial\n")
         return 0
+    if (job.folder / "cancelled").exists():
+        put_result(job, {"state": "cancelled", "reason": "cancelled before it started"})
+        return 0
     if rank == 0:
         note_start(job, spec)
     outcome = run(job, spec)
