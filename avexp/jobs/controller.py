@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from avexp.core.errors import RunError
 from avexp.core.file_lock import file_lock
 from avexp.core.files import read_json, write_json
+from avexp.core.progress import console
 from avexp.jobs.backend import Backend, Batch, Phase, Seen
 from avexp.jobs.ledger import Attempt, Ledger, State, Trial
 from avexp.jobs.settling import Rules, Settling
@@ -209,7 +210,10 @@ class Controller:
             if ids:
                 return ids
             now = time.monotonic()
-            self._refused_since = self._refused_since or now
+            if self._refused_since is None:
+                self._refused_since = now
+                bound = f"{REFUSED_S / 60:.0f} min" if self.backend.name != "local" else "no longer"
+                console.print(f"not submitted: {fault}; tried again for {bound}", markup=False, soft_wrap=True)
             if self.backend.name == "local" or now - self._refused_since > REFUSED_S or "nvalid" in str(fault):
                 for attempt in batch.attempts:
                     self._end(attempt, "refused")
