@@ -242,12 +242,14 @@ class Cluster:
         _kill([daemon for daemon in [self._process(node)] if daemon])
 
     def restart_controller(self, down_s=0.0):
-        """slurmctld dies, is away for down_s seconds, and comes back with its saved state."""
+        """slurmctld ends, is away for down_s seconds, and comes back with its saved state; returns when it has its nodes."""
         controller = self._process("slurmctld")
         controller.terminate()
         _gone([controller], 15)
         time.sleep(down_s)
         self._start_controller()
+        living = {name for name in self.names if self._process(name)}
+        self._wait("nodes after the restart", lambda: living <= self._up())
 
     def _configure(self):
         folder, host, user = self.folder, socket.gethostname().partition(".")[0], _user()

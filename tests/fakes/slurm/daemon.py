@@ -16,8 +16,17 @@ from fakes.slurm.store import FINAL, Store, file_name, host_names, send
 
 POLL_S = 0.02
 WAKE_S = 0.5
-SAID = {"CANCELLED": "", "TIMEOUT": " DUE TO TIME LIMIT", "REQUEUED": " DUE TO JOB REQUEUE", "PREEMPTED": " DUE TO PREEMPTION"}
-GOOD = {"afterok": ("COMPLETED",), "afternotok": tuple(state for state in FINAL if state != "COMPLETED"), "afterany": FINAL}
+SAID = {
+    "CANCELLED": "",
+    "TIMEOUT": " DUE TO TIME LIMIT",
+    "REQUEUED": " DUE TO JOB REQUEUE",
+    "PREEMPTED": " DUE TO PREEMPTION",
+}
+GOOD = {
+    "afterok": ("COMPLETED",),
+    "afternotok": tuple(state for state in FINAL if state != "COMPLETED"),
+    "afterany": FINAL,
+}
 
 
 class Daemon:
@@ -159,13 +168,21 @@ class Daemon:
         final = row["final"]
         again = final == "REQUEUED" or (final in ("PREEMPTED", "NODE_FAIL") and row["requeue"])
         if not again:
-            self._end(row, final, row["reason"], row["code"], row["sig"] or (signal.SIGTERM if final == "TIMEOUT" else 0))
+            self._end(
+                row, final, row["reason"], row["code"], row["sig"] or (signal.SIGTERM if final == "TIMEOUT" else 0)
+            )
             return None
         self._record(row, final)
         wait = now + store.seconds("requeue_s")
         store.update(
             job,
-            **{"state": "PENDING", "reason": "BeginTime", "final": None, "restarts": row["restarts"] + 1, "submit": now},
+            **{
+                "state": "PENDING",
+                "reason": "BeginTime",
+                "final": None,
+                "restarts": row["restarts"] + 1,
+                "submit": now,
+            },
             **{"eligible": wait, "start": None, "end": None, "nodelist": "", "pid": None, "kill_at": None, "warned": 0},
             **{"code": 0, "sig": 0, "preempt_at": None, "own": 1},
         )

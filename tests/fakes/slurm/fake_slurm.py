@@ -239,13 +239,27 @@ class FakeSlurm:
         store = Store(self.folder)
         store.set(idle_s=0)
         with store as sql:
-            rows = sql.execute("select id, pid from job where state in ('RUNNING', 'COMPLETING') and not filled").fetchall()
+            rows = sql.execute(
+                "select id, pid from job where state in ('RUNNING', 'COMPLETING') and not filled"
+            ).fetchall()
             sql.execute("update job set state = 'CANCELLED', lost = 1")
         for row in rows:
             store.kill(row["id"], row["pid"])
         store.close()
         self._await_daemon()
+        said = self.log()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+        if "Traceback" in said:
+            raise RuntimeError(f"the daemon broke: {said}")
+
+    def log(self):
+        """What the daemon said; nothing, when all is well."""
+        file = os.path.join(self.folder, "daemon.log")
+        if not os.path.isfile(file):
+            return ""
+        with open(file) as log:
+            return log.read()
 
     def _await_daemon(self):
         import fcntl

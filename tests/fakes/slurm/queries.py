@@ -9,7 +9,9 @@ from fakes.slurm.store import FINAL, LIVE, SHORT, file_name, host_names, nodes_t
 from fakes.slurm.submit import Refused, options, user
 
 ALL_STATES = (*LIVE, *FINAL)
-OTHER_STATES = "SUSPENDED CONFIGURING OUT_OF_MEMORY BOOT_FAIL DEADLINE REQUEUED REVOKED SIGNALING STAGE_OUT STOPPED".split()
+OTHER_STATES = (
+    "SUSPENDED CONFIGURING OUT_OF_MEMORY BOOT_FAIL DEADLINE REQUEUED REVOKED SIGNALING STAGE_OUT STOPPED".split()
+)
 SQUEUE_DEFAULT = "%.18i %.9P %.8j %.8u %.2t %.10M %.6D %R"
 SQUEUE_VALUES = {"format", "states", "jobs", "user", "users", "name", "names", "partition", "sort", "account", "qos"}
 SQUEUE_FLAGS = {"noheader", "me", "array", "all", "hide", "long"}
@@ -184,7 +186,9 @@ def squeue(store, words):
     if "jobs" in chosen:
         ids = _ids(store, chosen["jobs"])
         where.append(f"id in ({','.join(map(str, ids))})")
-    rows = store.sql.execute(f"select * from job where {' and '.join(where)} order by partition, state, coalesce(aid, id), task", values)
+    rows = store.sql.execute(
+        f"select * from job where {' and '.join(where)} order by partition, state, coalesce(aid, id), task", values
+    )
     view = View(store)
     text = chosen.get("format", SQUEUE_DEFAULT)
     columns, tail = _columns(text, view.letters())
@@ -194,7 +198,8 @@ def squeue(store, words):
     lines = view.lines(rows, "array" in chosen)
     for row, elements, number in lines:
         written.append(
-            "".join([b + _fit(show(row, elements, number), width, right) for b, _, show, width, right in columns]) + tail
+            "".join([b + _fit(show(row, elements, number), width, right) for b, _, show, width, right in columns])
+            + tail
         )
     sys.stdout.write("".join(f"{line}\n" for line in written))
     return 0
@@ -377,7 +382,16 @@ def _release(store, row):
 SCANCEL_VALUES = {"name", "jobname", "user", "state", "signal", "partition", "account", "qos", "nodelist", "wckey"}
 SCANCEL_FLAGS = {"batch", "full", "quiet", "verbose", "me", "interactive", "hurry", "sibling", "ctld"}
 SCANCEL_SHORT = {
-    **{"n": "name", "u": "user", "t": "state", "s": "signal", "p": "partition", "b": "batch", "f": "full", "Q": "quiet"},
+    **{
+        "n": "name",
+        "u": "user",
+        "t": "state",
+        "s": "signal",
+        "p": "partition",
+        "b": "batch",
+        "f": "full",
+        "Q": "quiet",
+    },
     **{"v": "verbose", "A": "account", "q": "qos", "w": "nodelist", "i": "interactive", "H": "hurry"},
 }
 
@@ -482,7 +496,13 @@ def sacct(store, words):
             }
             out.append([shown.get(field.partition("%")[0].lower(), "") for field in fields])
             if "allocations" not in chosen and start:
-                batch = {**shown, "jobid": f"{shown['jobid']}.batch", "jobname": "batch", "partition": "", "state": state}
+                batch = {
+                    **shown,
+                    "jobid": f"{shown['jobid']}.batch",
+                    "jobname": "batch",
+                    "partition": "",
+                    "state": state,
+                }
                 out.append([batch.get(field.partition("%")[0].lower(), "") for field in fields])
     end = "|" if "parsable" in chosen else ""
     for line in out:
@@ -517,7 +537,9 @@ def _accounted(store, chosen):
         query = "select state, code, sig, nodelist, start, end from record where job = ? order by rowid"
         records = [tuple(record) for record in store.sql.execute(query, (row["id"],))]
         state = "RUNNING" if row["state"] == "COMPLETING" and not row["final"] else row["state"]
-        state = row["final"] if state == "COMPLETING" and row["final"] in FINAL else state.replace("COMPLETING", "RUNNING")
+        state = (
+            row["final"] if state == "COMPLETING" and row["final"] in FINAL else state.replace("COMPLETING", "RUNNING")
+        )
         records.append((state, row["code"], row["sig"], row["nodelist"], row["start"], row["end"]))
         yield row, records
 

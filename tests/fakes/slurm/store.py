@@ -115,7 +115,7 @@ class Store:
         for name, value in values.items():
             if name not in DEFAULTS:
                 raise KeyError(f"{name} is none of {', '.join(DEFAULTS)}")
-            value = "" if value in (None, False) else str(value)
+            value = "" if value is None or value is False else str(value)
             self.sql.execute("insert or replace into setting values (?, ?)", (name, value))
         self.refresh()
 
@@ -131,7 +131,9 @@ class Store:
     def insert(self, rows):
         names = list(rows[0])
         marks = ", ".join("?" * len(names))
-        self.sql.executemany(f"insert into job ({', '.join(names)}) values ({marks})", [tuple(r.values()) for r in rows])
+        self.sql.executemany(
+            f"insert into job ({', '.join(names)}) values ({marks})", [tuple(r.values()) for r in rows]
+        )
 
     def update(self, job, **values):
         names = ", ".join(f"{name} = ?" for name in values)
@@ -203,7 +205,8 @@ class Store:
     def tasks(self, job):
         """Processes that srun started for the job: each leads a session of its own."""
         try:
-            return [int(name) for name in os.listdir(os.path.join(self.folder, "procs", str(job)))]
+            names = os.listdir(os.path.join(self.folder, "procs", str(job)))
+            return [int(name) for name in names if name.isdigit()]
         except FileNotFoundError:
             return []
 

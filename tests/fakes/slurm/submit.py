@@ -7,7 +7,7 @@ import signal
 import sys
 import time
 
-from fakes.slurm.store import file_name, signal_number, task_numbers
+from fakes.slurm.store import file_name, host_names, signal_number, task_numbers
 
 WITH_VALUE = set(
     "account array begin chdir clusters comment constraint cores-per-socket cpu-freq cpus-per-gpu cpus-per-task deadline "
@@ -17,13 +17,23 @@ WITH_VALUE = set(
     "partition priority profile qos reservation signal switches threads-per-core time time-min tmp uid wait-all-nodes wckey "
     "wrap".split()
 )
-FLAGS = set("contiguous hold ignore-pbs no-kill no-requeue overcommit oversubscribe parsable quiet requeue spread-job".split())
+FLAGS = set(
+    "contiguous hold ignore-pbs no-kill no-requeue overcommit oversubscribe parsable quiet requeue spread-job".split()
+)
 OPTIONAL = {"exclusive": "user", "get-user-env": "", "nice": "100", "verbose": ""}
 SHORT = {
     **{"A": "account", "a": "array", "D": "chdir", "M": "clusters", "C": "constraint", "c": "cpus-per-task"},
     **{"d": "dependency", "e": "error", "x": "exclude", "G": "gpus", "i": "input", "J": "job-name", "L": "licenses"},
     **{"m": "distribution", "w": "nodelist", "N": "nodes", "n": "ntasks", "o": "output", "p": "partition", "q": "qos"},
-    **{"t": "time", "b": "begin", "F": "nodefile", "H": "hold", "k": "no-kill", "O": "overcommit", "s": "oversubscribe"},
+    **{
+        "t": "time",
+        "b": "begin",
+        "F": "nodefile",
+        "H": "hold",
+        "k": "no-kill",
+        "O": "overcommit",
+        "s": "oversubscribe",
+    },
     **{"Q": "quiet", "v": "verbose"},
 }
 STEP_SHORT = {**SHORT, "K": "kill-on-bad-exit", "l": "label", "u": "unbuffered", "r": "relative", "W": "wait"}
@@ -58,7 +68,9 @@ def options(words, program, values, flags, optional, short):
                 found[name] = value if equals else optional[name]
                 continue
             if name not in values:
-                raise Refused(f"{program}: unrecognized option '{word}'\nTry \"{program} --help\" for more information", 255)
+                raise Refused(
+                    f"{program}: unrecognized option '{word}'\nTry \"{program} --help\" for more information", 255
+                )
         else:
             name, value = short.get(word[1]), word[2:]
             if name is None:
@@ -186,8 +198,9 @@ def _script(first, rest):
     if not text:
         raise Refused("sbatch: error: Batch script is empty!")
     if not text.startswith("#!"):
-        said = "This does not look like a batch script.  The first", (
-            "line must start with #! followed by the path to an interpreter."
+        said = (
+            "This does not look like a batch script.  The first",
+            ("line must start with #! followed by the path to an interpreter."),
         )
         raise Refused("\n".join(f"sbatch: error: {line}" for line in (*said, "For instance: #!/bin/sh")))
     return text, name, rest[1:], path
@@ -293,7 +306,9 @@ def srun(store, words):
     count = count or (nodes if "nodes" in chosen else int(os.environ.get("SLURM_NTASKS", "1")))
     nodes = min(nodes, count)
     if count > job["ntasks"]:
-        raise Refused(f"srun: error: Unable to create step for job {job['id']}: More processors requested than permitted")
+        raise Refused(
+            f"srun: error: Unable to create step for job {job['id']}: More processors requested than permitted"
+        )
     step = _Step(store, job, chosen, command, nodes, count)
     return step.run()
 
@@ -326,17 +341,17 @@ class _Step:
                 sys.stderr.flush()
             worst = max(worst, code if code >= 0 else 128 - code)
             if kill and code:
-                sys.stderr.write(f"srun: launch/slurm: _step_signal: Terminating StepId={self.job['id']}.{self.number}\n")
+                sys.stderr.write(
+                    f"srun: launch/slurm: _step_signal: Terminating StepId={self.job['id']}.{self.number}\n"
+                )
                 self._forward(signal.SIGTERM)
                 signal.signal(signal.SIGALRM, lambda *_: self._forward(signal.SIGKILL))
                 signal.alarm(5)
         return worst
 
     def _node(self, task):
-        return f"node{self._first_node() + self._place(task)[0]}"
-
-    def _first_node(self):
-        return int(os.environ.get("SLURMD_NODENAME", "node1").removeprefix("node"))
+        names = host_names(self.job["nodelist"])
+        return names[self._place(task)[0] % len(names)]
 
     def _place(self, task):
         each = -(-self.count // self.nodes)
