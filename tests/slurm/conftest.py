@@ -1,10 +1,9 @@
 """A real SLURM for the tests here. They run only when asked for: ``pytest -m slurm tests/slurm``."""
 
 import pytest
+from slurm.cluster import Cluster, UnavailableError
 
 pytest.register_assert_rewrite("slurm.behaviour")
-
-from slurm.cluster import Cluster, UnavailableError
 
 
 def pytest_collection_modifyitems(config, items):

@@ -10,9 +10,6 @@ from pathlib import Path
 
 import psutil
 import pytest
-
-pytest.register_assert_rewrite("slurm.behaviour")
-
 from slurm import cluster as own
 from slurm.behaviour import TRAPS, TURNS, Behaviour, log, show, squeue, submit, wait_for, wait_state
 from slurm.cluster import Cluster, UnavailableError, install
@@ -59,14 +56,17 @@ def test_power_cut_without_requeue(slurm, tmp_path):
         slurm.power_cut("node9")
 
 
-def test_preemption(slurm, tmp_path):
+@pytest.mark.parametrize(("asked", "first"), [("--signal=USR2@60", "USR2"), ("--comment=none", "TERM")])
+def test_preemption(slurm, tmp_path, asked, first):
     body = f"cat > inner.sh <<'X'\nWHO=task\n{TRAPS}{TURNS}X\nsrun bash inner.sh"
-    head = "#SBATCH --signal=USR2@60 --open-mode=append --time=10"
+    head = f"#SBATCH {asked} --open-mode=append --time=10"
     low = submit(slurm, tmp_path, body, "--exclusive", "--nodelist=node1", head=head)
     log(tmp_path, low, "task start 0")
     high = submit(slurm, tmp_path, "sleep 1", "--partition=urgent", "--exclusive", "--nodelist=node1")
-    lines = log(tmp_path, low, "task USR2")
-    assert "task TERM" not in lines, "its own signal first"
+    lines = log(tmp_path, low, f"task {first}")
+    assert lines == ["task start 0", f"task {first}"], "its own signal first, where it has one"
+    time.sleep(1)
+    assert squeue(slurm, low, "%T") == ["RUNNING"], "a grace"
     wait_state(slurm, high, "COMPLETED", seconds=60)
     assert squeue(slurm, low, "%T")[0] in ("PENDING", "RUNNING")
     log(tmp_path, low, "task start 1", seconds=60)
@@ -108,7 +108,7 @@ def test_command_line(cluster, tmp_path):
     subprocess.run([*script, "start", *options], check=True, timeout=60)
     said = subprocess.run([*script, "env", *options], check=True, timeout=10, capture_output=True, text=True).stdout
     done = subprocess.run(
-        ["sh", "-c", f"{said}\nsrun hostname; sinfo -h -o "%D""], timeout=30, capture_output=True, text=True
+        ["sh", "-c", f"{said}\nsrun hostname; sinfo -h -o '%D'"], timeout=30, capture_output=True, text=True
     )
     assert done.stdout.split()[1:] == ["1", "1"], "one node, twice: it is in two partitions"
     again = subprocess.run([*script, "start", *options], timeout=60, capture_output=True, text=True)

@@ -43,6 +43,8 @@ class Daemon:
             fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             return
+        with open(os.path.join(self.folder, "daemon.pid"), "w") as file:
+            file.write(str(os.getpid()))
         wake = os.open(os.path.join(self.folder, "wake"), os.O_RDWR | os.O_NONBLOCK)
         read, write = os.pipe()
         os.set_blocking(write, False)

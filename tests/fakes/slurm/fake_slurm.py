@@ -121,7 +121,7 @@ def _inject(store, kind, row):
     if kind == "preempt":
         if row["warn_sig"] is None:
             for number in (signal.SIGCONT, signal.SIGTERM):
-                store.signal_all(job, row["pid"], number)
+                store.signal_steps(job, number)
         elif row["warn_batch"]:
             store.signal_batch(row["pid"], row["warn_sig"])
         else:
@@ -262,19 +262,23 @@ class FakeSlurm:
             return log.read()
 
     def _await_daemon(self):
-        import fcntl
-
+        file = os.path.join(self.folder, "daemon.pid")
+        if not os.path.isfile(file):
+            return
+        with open(file) as pid:
+            command = f"/proc/{pid.read()}/cmdline"
         end = time.monotonic() + 10
-        with open(os.path.join(self.folder, "daemon.lock"), "a") as lock:
-            while time.monotonic() < end:
-                try:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    return
-                except OSError:
-                    wake = os.open(os.path.join(self.folder, "wake"), os.O_RDWR | os.O_NONBLOCK)
-                    os.write(wake, b"!")
-                    os.close(wake)
-                    time.sleep(0.01)
+        while time.monotonic() < end:
+            try:
+                with open(command) as words:
+                    if self.folder not in words.read():
+                        return
+            except OSError:
+                return
+            wake = os.open(os.path.join(self.folder, "wake"), os.O_RDWR | os.O_NONBLOCK)
+            os.write(wake, b"!")
+            os.close(wake)
+            time.sleep(0.01)
 
 
 def main(words):

@@ -212,7 +212,8 @@ class Store:
 
     def signal_steps(self, job, number):
         """To all that srun started; whether there was anything."""
-        return any([send(pid, number, group=True) for pid in self.tasks(job)])
+        sent = [send(pid, number, group=True) for pid in self.tasks(job)]
+        return any(sent)
 
     def signal_batch(self, pid, number):
         """To the batch script alone."""

@@ -134,7 +134,7 @@ def minutes(text):
     days, dash, rest = text.rpartition("-")
     parts = [int(part) for part in rest.split(":")]
     if dash:
-        hours, mins, seconds = (parts + [0, 0])[:3]
+        hours, mins, seconds = [*parts, 0, 0][:3]
     else:
         hours, mins, seconds = {1: (0, *parts, 0), 2: (0, *parts), 3: tuple(parts)}[len(parts)]
     total = ((int(days) if dash else 0) * 24 + hours) * 60 + mins + seconds / 60
