@@ -1,0 +1,152 @@
+"""A real SLURM: what the fake is checked against, and what only real nodes can do."""
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from slurm import cluster as own
+from slurm.behaviour import TRAPS, TURNS, Behaviour, log, show, squeue, submit, wait_for, wait_state
+from slurm.cluster import Cluster, UnavailableError, install
+
+pytestmark = pytest.mark.slurm
+
+
+@pytest.fixture
+def slurm(cluster):
+    yield cluster
+    cluster.call("scancel", f"--user={psutil.Process().username()}")
+    wait_for(lambda: not cluster.call("squeue", "-h").stdout, what="an empty queue")
+
+
+class TestReal(Behaviour):
+    pass
+
+
+def test_power_cut(slurm, tmp_path):
+    job = submit(slurm, tmp_path, f"WHO=batch\n{TRAPS}echo $$ > pid\n{TURNS}", "--nodelist=node2", "--open-mode=append")
+    log(tmp_path, job, "batch start 0")
+    pid = int((tmp_path / "pid").read_text())
+    slurm.power_cut("node2")
+    assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    assert squeue(slurm, job, "%T") == ["RUNNING"], "nobody has told the controller"
+    wait_state(slurm, job, "PENDING", seconds=90)
+    assert show(slurm, job)["Restarts"] == "1"
+    assert log(tmp_path, job) == ["batch start 0"], "not a signal before"
+    slurm.power_on("node2")
+    log(tmp_path, job, "batch start 1", seconds=60)
+    (tmp_path / "enough").touch()
+    wait_state(slurm, job, "COMPLETED")
+
+
+def test_power_cut_without_requeue(slurm, tmp_path):
+    job = submit(slurm, tmp_path, "sleep 100", "--nodelist=node3", "--no-requeue")
+    wait_state(slurm, job, "RUNNING")
+    slurm.power_cut("node3")
+    slurm.report_down("node3")
+    wait_state(slurm, job, "NODE_FAIL", seconds=10)
+    assert show(slurm, job)["Reason"] == "NodeDown"
+    slurm.power_on("node3")
+    with pytest.raises(ValueError, match="node9 is not up"):
+        slurm.power_cut("node9")
+
+
+@pytest.mark.parametrize(("asked", "first"), [("--signal=USR2@60", "USR2"), ("--comment=none", "TERM")])
+def test_preemption(slurm, tmp_path, asked, first):
+    body = f"cat > inner.sh <<'X'\nWHO=task\n{TRAPS}{TURNS}X\nsrun bash inner.sh"
+    head = f"#SBATCH {asked} --open-mode=append --time=10"
+    low = submit(slurm, tmp_path, body, "--exclusive", "--nodelist=node1", head=head)
+    log(tmp_path, low, "task start 0")
+    high = submit(slurm, tmp_path, "sleep 1", "--partition=urgent", "--exclusive", "--nodelist=node1")
+    lines = log(tmp_path, low, f"task {first}")
+    assert lines == ["task start 0", f"task {first}"], "its own signal first, where it has one"
+    time.sleep(1)
+    assert squeue(slurm, low, "%T") == ["RUNNING"], "a grace"
+    wait_state(slurm, high, "COMPLETED", seconds=60)
+    assert squeue(slurm, low, "%T")[0] in ("PENDING", "RUNNING")
+    log(tmp_path, low, "task start 1", seconds=60)
+    (tmp_path / "enough").touch()
+    wait_state(slurm, low, "COMPLETED")
+
+
+def test_jobs_outlive_slurmd_and_controller(slurm, tmp_path):
+    job = submit(slurm, tmp_path, f"WHO=batch\n{TRAPS}{TURNS}", "--nodelist=node4")
+    log(tmp_path, job, "batch start 0")
+    slurm.kill_slurmd("node4")
+    slurm.restart_controller()
+    assert squeue(slurm, job, "%T") == ["RUNNING"]
+    slurm.power_on("node4")
+    (tmp_path / "enough").touch()
+    wait_state(slurm, job, "COMPLETED")
+    assert show(slurm, job)["Restarts"] == "0"
+
+
+def test_two_nodes_and_stop(cluster, tmp_path):
+    """A second cluster beside the first; nothing stays of it, and the first one does not notice."""
+    with Cluster(2, gpus=0, settings="FirstJobId=500") as other:
+        folder = other.folder
+        job = submit(other, tmp_path, "srun -n2 sleep 100", "-N2", "-n2")
+        wait_state(other, job, "RUNNING")
+        assert int(job) >= 500
+        wait_for(lambda: len(other._steps()) >= 5)
+        steps = other._steps()
+        assert {"node1", "node2"} == other._up()
+    assert not folder.exists()
+    assert not [process for process in steps if own._alive(process)]
+    assert cluster._up() == set(cluster.names)
+    other.stop()
+
+
+def test_command_line(cluster, tmp_path):
+    script = [sys.executable, own.__file__]
+    options = ["--folder", str(tmp_path / "state"), "--nodes", "1"]
+    subprocess.run([*script, "start", *options], check=True, timeout=60)
+    said = subprocess.run([*script, "env", *options], check=True, timeout=10, capture_output=True, text=True).stdout
+    done = subprocess.run(
+        ["sh", "-c", f"{said}\nsrun hostname; sinfo -h -o '%D'"], timeout=30, capture_output=True, text=True
+    )
+    assert done.stdout.split()[1:] == ["1", "1"], "one node, twice: it is in two partitions"
+    again = subprocess.run([*script, "start", *options], timeout=60, capture_output=True, text=True)
+    assert (again.returncode, again.stderr) == (1, f"{tmp_path}/state is there: stop it first\n")
+    subprocess.run([*script, "stop", *options], check=True, timeout=30)
+    assert not (tmp_path / "state").exists()
+
+
+def test_a_killed_owner(cluster):
+    """What a killed test run left is stopped by the next start."""
+    code = "import time; from slurm.cluster import Cluster; c = Cluster(1); c.start(); print(c.folder, flush=True); time.sleep(99)"
+    tests = str(Path(own.__file__).parents[1])
+    with subprocess.Popen(
+        [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": tests}, stdout=subprocess.PIPE, text=True
+    ) as process:
+        folder = Path(process.stdout.readline().strip())
+        process.send_signal(signal.SIGKILL)
+    left = [Path(path).read_text() for path in folder.glob("run/*.pid")]
+    assert len([one for one in left if own._living(one)]) == 3
+    own.reap()
+    assert not folder.exists()
+    assert not [one for one in left if own._living(one)]
+    assert cluster.folder.exists()
+
+
+def test_unavailable(monkeypatch):
+    monkeypatch.setattr(own, "_missing", lambda packages: packages)
+    monkeypatch.setattr(own.os, "getuid", lambda: 1000)
+    with pytest.raises(UnavailableError, match="as root: apt-get install munge slurmctld slurmd slurm-client$"):
+        install()
+    monkeypatch.setattr(own.shutil, "which", lambda name: None)
+    with pytest.raises(UnavailableError, match="no apt-get"):
+        install()
+
+
+def test_starts_quickly():
+    """Beside the session's one: a bound of ten times what was measured."""
+    begin = time.monotonic()
+    with Cluster(4) as cluster:
+        assert time.monotonic() - begin < 5
+        assert str(cluster.folder).startswith(tempfile.gettempdir())
