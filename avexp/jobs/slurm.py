@@ -231,7 +231,8 @@ class SlurmBackend:
         done = _call("scontrol", "--oneliner", "show", "job", job)
         text = done.stdout
         if done.returncode or "JobState=" not in text:
-            if "Invalid job id" in done.stderr or "Invalid job id" in text:
+            # of an array whose other jobs are known, it says so in other words
+            if any(words in done.stderr + text for words in ("Invalid job id", "not found")):
                 return Seen(Phase.gone, reason="SLURM knows no such job any more")
             return Seen(Phase.unknown, reason="scontrol does not answer")
         facts = dict(re.findall(r"(\w+)=(\S*)", text))

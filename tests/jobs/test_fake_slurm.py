@@ -1,0 +1,114 @@
+"""Sweeps on the fake SLURM: faults as many as one likes."""
+
+import subprocess
+import time
+
+import pytest
+from fakes.slurm.fake_slurm import FakeSlurm
+from slurm.sweeps import Runner, assert_as_if_nothing_happened, disturb, environment
+
+from avexp.jobs.ledger import Ledger, State
+from avexp.jobs.sweep import run
+
+QUICK = {"grace_s": 1.0}
+
+
+@pytest.fixture
+def slurm(tmp_path, monkeypatch):
+    with FakeSlurm(tmp_path / "slurm", slots=4, requeue_s=0.1) as fake:
+        for name, value in fake.variables().items():
+            monkeypatch.setenv(name, value)
+        yield fake
+
+
+def on_slurm(planned, *words, **options):
+    return planned(*words, name="slurm", time_min=10, grace_s=options.pop("grace_s", 1.0), **options)
+
+
+def test_a_sweep_is_one_array_and_ends(planned, slurm):
+    ledger = on_slurm(planned, "seed=range(0,5)", "steps=3", concurrent=2)
+    run(ledger)
+    assert [trial.state for trial in ledger.each()] == [State.finished] * 5
+    assert {attempt.batch for attempt in ledger.attempts()} == {ledger.attempts()[0].batch}
+    script = next((ledger.folder / "batches").glob("*.sh")).read_text()
+    for line in (
+        "#SBATCH --array=0-4%2",
+        "#SBATCH --requeue",
+        "#SBATCH --open-mode=append",
+        "#SBATCH --signal=USR2@120",
+    ):
+        assert line in script
+
+
+def test_shapes_go_into_arrays_of_their_own(planned, slurm):
+    ledger = on_slurm(planned, "hardware.devices=1,2", "seed=1,2", "steps=1")
+    run(ledger)
+    scripts = [path.read_text() for path in sorted((ledger.folder / "batches").glob("*.sh"))]
+    assert sorted("--ntasks-per-node=2" in text for text in scripts) == [False, True]
+    assert [trial.state for trial in ledger.each()] == [State.finished] * 4
+
+
+def test_a_cluster_that_is_down_concludes_nothing(planned, slurm):
+    ledger = on_slurm(planned, "seed=1,2", "steps=30")
+    down = []
+
+    def look(one):
+        if not down and one.counts().get("running"):
+            down.append(slurm.inject("down", seconds=3))
+
+    run(ledger, show=look)
+    assert down
+    assert [trial.state for trial in ledger.each()] == [State.finished] * 2
+    assert [trial.attempts for trial in ledger.each()] == [1, 1]
+
+
+def test_an_invalid_option_is_said_at_once(planned, slurm):
+    from avexp.core.errors import RunError
+
+    ledger = on_slurm(planned, "seed=1", "steps=1", extra={"no-such-option": "1"})
+    with pytest.raises(RunError):
+        run(ledger)
+    assert ledger.trial(0).state is State.planned
+
+
+def test_a_job_that_someone_cancels_is_cancelled(planned, slurm, monkeypatch):
+    monkeypatch.setenv("TOY_STEP_S", "20")
+    ledger = on_slurm(planned, "seed=1", "steps=3")
+    told = []
+
+    def look(one):
+        living = one.attempts(living=True)
+        if not told and living and one.counts().get("running"):
+            told.append(subprocess.run(["scancel", "--signal=KILL", living[0].job], check=False))
+            subprocess.run(["scancel", living[0].job], check=False)
+
+    run(ledger, show=look)
+    assert ledger.trial(0).state in (State.cancelled, State.failed)
+
+
+@pytest.mark.slow
+def test_chaos(planned, slurm, tmp_path, monkeypatch):
+    """Fifty short trials, two hundred faults of every kind."""
+    monkeypatch.setenv("TOY_STEP_S", "0.05")
+    words = ["seed=range(0,50)", "steps=16"]
+    quiet = planned(*words, folder="quiet", name="local", concurrent=4)
+    monkeypatch.setenv("TOY_STEP_S", "0")
+    run(quiet)
+    ledger = on_slurm(planned, *words, restarts_without_progress=60, grace_s=0.5)
+    folder = ledger.folder
+    ledger.close()
+    runner = Runner(folder, environment(slurm, TOY_STEP_S="0.1"), tmp_path / "controller.log")
+
+    def act(kind, job):
+        try:
+            slurm.inject(kind, job)
+        except ValueError:
+            return False  # it ended meanwhile
+        return True
+
+    kinds = ("preempt", "timeout", "node_fail", "kill", "lose", "launcher")
+    began = time.monotonic()
+    done = disturb(slurm, runner, kinds, 200, 0.15, 1, act, 400)
+    assert sum(done.values()) >= 200, (done, time.monotonic() - began, Ledger(folder).counts())
+    assert runner.code(240) == 0, runner.log.read_text()[-2000:]
+    assert_as_if_nothing_happened(folder, quiet.folder)
