@@ -211,9 +211,8 @@ def test_the_daemon_ends_and_starts(slurm, tmp_path):
     def daemons():
         return [one for one in processes_of(slurm.folder) if "daemon.py" in " ".join(one.cmdline())]
 
-    for _ in range(2):
-        wait_state(slurm, submit(slurm, tmp_path, "true"), "COMPLETED")
-        wait_for(lambda: not daemons())
+    wait_state(slurm, submit(slurm, tmp_path, "true"), "COMPLETED")
+    wait_for(lambda: not daemons())
     job = submit(slurm, tmp_path, "sleep 20")
     wait_state(slurm, job, "RUNNING")
     assert len(daemons()) == 1
