@@ -1,4 +1,7 @@
-"""What holds for the real SLURM and for the fake one. A subclass gives the fixture ``slurm``: its call() runs a program."""
+"""What holds for the real SLURM and for the fake one.
+
+A subclass gives the fixture ``slurm``: its call() runs a program; its pace is 1, and less where jobs may be shorter.
+"""
 
 import re
 import time
@@ -117,7 +120,7 @@ class Behaviour:
         slurm.call("scancel", job)
 
     def test_array_limit(self, slurm, tmp_path):
-        body = "echo + >> turns; sleep 0.7; echo - >> turns; exit $SLURM_ARRAY_TASK_ID"
+        body = f"echo + >> turns; sleep {0.7 * slurm.pace}; echo - >> turns; exit $SLURM_ARRAY_TASK_ID"
         job = submit(slurm, tmp_path, body, "--array=0-5%2")
         waiting = wait_for(lambda: [line for line in squeue(slurm, job, "%i|%K|%A|%T|%r") if "TaskLimit" in line])
         assert waiting[0] in (
@@ -202,7 +205,7 @@ class Behaviour:
         job = submit(slurm, tmp_path, f"WHO=batch\n{TRAPS}{TURNS}")
         log(tmp_path, job, "batch start 0")
         assert slurm.call("scancel", "--signal=USR2", job).returncode == 0
-        time.sleep(0.5)
+        time.sleep(0.5 * slurm.pace)
         assert log(tmp_path, job) == ["batch start 0"], "nobody there to get it"
         (tmp_path / "enough").touch()
         wait_state(slurm, job, "COMPLETED")
@@ -319,7 +322,7 @@ sleep 20; echo never"""
             assert sorted((folder / f"out-{task}-{number}.txt").read_text().split()) == [str(task), "err"]
 
     def test_dependencies(self, slurm, tmp_path):
-        first = submit(slurm, tmp_path, "sleep 1; exit 1")
+        first = submit(slurm, tmp_path, f"sleep {slurm.pace}; exit 1")
         stuck = submit(slurm, tmp_path, "true", f"--dependency=afterok:{first}")
         ended = submit(slurm, tmp_path, "true", f"--dependency=afterok:{first}", "--kill-on-invalid-dep=yes")
         after = submit(slurm, tmp_path, "true", f"--dependency=afterany:{first}")

@@ -126,6 +126,8 @@ class Cluster:
         folder: of its state; a new temporary one unless given.
     """
 
+    pace = 1.0
+
     def __init__(
         self,
         nodes=4,

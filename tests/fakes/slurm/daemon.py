@@ -12,7 +12,7 @@ if __name__ == "__main__":
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 
 from fakes.slurm.queries import clock, nodes_of
-from fakes.slurm.store import FINAL, Store, file_name, host_names, send
+from fakes.slurm.store import FINAL, Store, alive, file_name, host_names, send
 
 POLL_S = 0.02
 WAKE_S = 0.5
@@ -121,7 +121,7 @@ class Daemon:
         store, minute = self.store, self.store.seconds("minute_s")
         if row["state"] == "COMPLETING":
             return self._finish(row, now)
-        if row["pid"] not in self.children and not send(row["pid"], 0):
+        if row["pid"] not in self.children and not alive(row["pid"]):
             self._end(row, "FAILED", "JobLaunchFailure", 0, signal.SIGKILL)  # of a daemon before this one
             return None
         moments = []
@@ -160,10 +160,10 @@ class Daemon:
                 store.signal_all(job, row["pid"], number)
             row = {**row, "kill_at": now + store.seconds("kill_wait_s")}
             store.update(job, kill_at=row["kill_at"])
-        alive = row["pid"] in self.children or any(send(pid, 0) for pid in store.tasks(job))
-        if alive and now >= row["kill_at"]:
+        living = row["pid"] in self.children or any(alive(pid) for pid in store.tasks(job))
+        if living and now >= row["kill_at"]:
             store.kill(job, row["pid"])
-        if alive:
+        if living:
             return now + POLL_S
         row = store.job(job)
         store.kill(job, None)

@@ -183,6 +183,8 @@ class FakeSlurm:
         settings: see DEFAULTS in store.py, such as slots=2, minute_s=1, requeue_s=0.1, accounting=True.
     """
 
+    pace = 0.4
+
     def __init__(self, folder, **settings):
         self.folder = str(folder)
         self.programs = write_programs(self.folder)

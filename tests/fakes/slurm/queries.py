@@ -522,7 +522,7 @@ def _accounted(store, chosen):
     where, values = "not lost and not filled", []
     if "name" in chosen:
         where, values = f"{where} and name = ?", [chosen["name"]]
-    rows = store.sql.execute(f"select * from job where {where} order by id", values).fetchall()
+    rows = store.sql.execute(f"select * from job where {where} order by coalesce(aid, id), task", values).fetchall()
     wanted = None
     if "jobs" in chosen:
         wanted = set()

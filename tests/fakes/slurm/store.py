@@ -257,6 +257,15 @@ def send(pid, number, group=False):
     return True
 
 
+def alive(pid):
+    """Whether it runs; one that has ended may wait long for its parent to notice."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
 def task_numbers(text):
     """Of 0-3,7,10-20:5."""
     found = []
