@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: quickstart install dev test check long bench clean
+.PHONY: quickstart install dev test check long slurm bench clean
 
 quickstart: install ## from nothing to a proven inference plan
 	$(BIN)/python train.py +experiment=quickstart
@@ -36,10 +36,13 @@ check: dev ## style and types
 	$(BIN)/mypy
 
 test: check ## the whole suite
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow and not slurm"
 
 long: dev ## the marked longer tests
 	$(BIN)/python -m pytest -m slow
+
+slurm: dev ## sweeps on a real SLURM of several nodes on this machine (installs Debian's packages; needs root)
+	$(BIN)/python -m pytest -m slurm tests/slurm
 
 bench: dev ## every benchmark, and bench/README.md from them
 	sh bench/setup.sh .venv-bench $(PYTHON)
