@@ -47,8 +47,9 @@ class Runner:
 
 
 def running(slurm):
-    """Jobs that run now."""
-    return slurm.call("squeue", "-h", "-r", "-t", "RUNNING", "-o", "%F_%K").stdout.split()
+    """Trials that run now: elements of arrays."""
+    jobs = slurm.call("squeue", "-h", "-r", "-t", "RUNNING", "-o", "%F_%K").stdout.split()
+    return [job for job in jobs if not job.endswith("N/A")]
 
 
 def disturb(slurm, runner, kinds, count, pause_s, seed, act, most_s):
