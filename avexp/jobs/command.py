@@ -51,8 +51,17 @@ def plan_of(
     )
 
 
-def sweep(plan: SweepPlan, asked: SweepWords, conclude: Conclude | None = None) -> None:
-    """Start a sweep, or go on with one."""
+def sweep(
+    plan: SweepPlan, asked: SweepWords, announce: Conclude | None = None, conclude: Conclude | None = None
+) -> None:
+    """Start a sweep, or go on with one.
+
+    Args:
+        plan: what was asked for.
+        asked: what was typed; takes the exit code.
+        announce: called with the folder of a new sweep before its first trial.
+        conclude: called with the folder once all trials ended.
+    """
     folder = plan.folder
     known: Path | None = None
     if asked.line.resume == "auto":
@@ -79,6 +88,8 @@ def sweep(plan: SweepPlan, asked: SweepWords, conclude: Conclude | None = None) 
         same = f", {counts[State.same]} of them equal to others" if counts.get(State.same) else ""
         what = f"a search of {search['trials']} trials" if search else f"{sum(counts.values())} trials{same}"
         console.print(f"sweep {folder}: {what}", markup=False, soft_wrap=True)
+        if announce is not None:
+            announce(folder)
     asked.exit_code = exit_code(watch(ledger, plan.launcher, conclude))
 
 
@@ -138,9 +149,9 @@ def watch(ledger: Ledger, launcher: Launcher | None = None, conclude: Conclude |
             raise SystemExit(75) from None
     if controller.stopped:
         console.print(f"[bold red]stopped[/] {controller.stopped}", soft_wrap=True)
+    table(ledger)
     if conclude is not None and not controller.stopped:
         conclude(folder)
-    table(ledger)
     ledger.close()
     return folder
 

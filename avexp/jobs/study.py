@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from avexp.core.errors import ConfigError, did_you_mean
+from avexp.jobs.ledger import Ledger
 from avexp.jobs.space import Space
 
 SAMPLERS = {
@@ -122,6 +123,23 @@ class Reporter:
             return False
         self._trial.report(float(value), epoch)
         return bool(self._trial.should_prune())
+
+
+def importances_of(ledger: Ledger) -> dict[str, float]:
+    """Importance of each parameter for the first objective; empty for a grid, or where too few trials tell."""
+    search = ledger.fact("search")
+    if search is None:
+        return {}
+    import optuna
+
+    address = str(search.get("storage") or ledger.folder / "study.journal")
+    try:
+        study = optuna.load_study(study_name=search.get("study") or ledger.folder.name, storage=storage(address))
+        target = (lambda frozen: frozen.values[0]) if len(search["objectives"]) > 1 else None
+        found = optuna.importance.get_param_importances(study, target=target)
+    except (KeyError, ValueError, RuntimeError):
+        return {}
+    return {name: float(share) for name, share in found.items()}
 
 
 def reporter_of(folder: Path) -> Reporter | None:

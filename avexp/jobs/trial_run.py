@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from avexp.core.config import SCHEMAS
 from avexp.core.errors import ConfigError
-from avexp.core.files import write_text
+from avexp.core.files import read_json, write_text
 from avexp.core.instantiate import refused_targets
 from avexp.core.lock import write_lock
 from avexp.core.preflight import preflight, typed
@@ -95,3 +95,15 @@ def _function(dotted: str) -> Any:
 
 def _call(dotted: str, config: Any, run: RunFolder) -> Any:
     return _function(dotted)(config, run)
+
+
+def sweep_tags(run: RunFolder) -> dict[str, str]:
+    """Tags that make a trial's run a child of its sweep's; empty for a run that is no trial."""
+    if not (run.path / "job.json").is_file():
+        return {}
+    spec = read_json(run.path / "job.json")
+    parent = RunFolder(run.path.parent).tracking_state
+    found = {"sweep": str(spec.get("sweep", "")), "trial": str(spec.get("number", ""))}
+    if parent.is_file() and (number := read_json(parent).get("run_id")):
+        found["mlflow.parentRunId"] = str(number)
+    return found

@@ -18,7 +18,8 @@ Series = Mapping[str, tuple[npt.ArrayLike, npt.ArrayLike]]
 """Name -> x, y."""
 
 
-def _axes(width: float = 5.6, height: float = 3.5) -> tuple[Any, Any]:
+def plot_axes(width: float = 5.6, height: float = 3.5) -> tuple[Any, Any]:
+    """A figure and its axes in the one style of all plots; inches."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -36,7 +37,7 @@ def _axes(width: float = 5.6, height: float = 3.5) -> tuple[Any, Any]:
     return figure, axes
 
 
-def _png(figure: Any, axes: Any, title: str, x: str, y: str, legend: int = 0) -> bytes:
+def plot_png(figure: Any, axes: Any, title: str, x: str, y: str, legend: int = 0) -> bytes:
     """Finish a plot; ``legend`` is the number of its columns, 0 for none."""
     axes.set_title(title, color=INK, fontsize=10.5, fontweight="bold", loc="left")
     axes.set_xlabel(x, color=INK, fontsize=9)
@@ -51,13 +52,13 @@ def _png(figure: Any, axes: Any, title: str, x: str, y: str, legend: int = 0) ->
 
 def line_plot(series: Series, title: str, x: str, y: str, log_y: bool = False) -> bytes:
     """Lines over a common axis, such as a KPI over epochs."""
-    figure, axes = _axes()
+    figure, axes = plot_axes()
     for index, (name, (xs, ys)) in enumerate(series.items()):
         marker = "o" if np.size(xs) <= 12 else None
         axes.plot(xs, ys, color=COLOURS[index % len(COLOURS)], linewidth=1.8, marker=marker, markersize=3.5, label=name)
     if log_y:
         axes.set_yscale("log")
-    return _png(figure, axes, title, x, y, legend=1)
+    return plot_png(figure, axes, title, x, y, legend=1)
 
 
 def loss_curves(series: Series, title: str = "Loss", smooth: int = 1) -> bytes:
@@ -68,7 +69,7 @@ def loss_curves(series: Series, title: str = "Loss", smooth: int = 1) -> bytes:
         title: of the plot.
         smooth: width of a running mean [steps]; the raw line stays visible behind it.
     """
-    figure, axes = _axes()
+    figure, axes = plot_axes()
     for index, (name, (steps, losses)) in enumerate(series.items()):
         xs, ys, colour = np.asarray(steps, float), np.asarray(losses, float), COLOURS[index % len(COLOURS)]
         width = min(smooth, len(ys))
@@ -78,7 +79,7 @@ def loss_curves(series: Series, title: str = "Loss", smooth: int = 1) -> bytes:
         axes.plot(xs, ys, color=colour, linewidth=1.7, label=name)
     if all((np.asarray(losses, float) > 0).all() for _steps, losses in series.values()):
         axes.set_yscale("log")
-    return _png(figure, axes, title, "step", "loss", legend=1)
+    return plot_png(figure, axes, title, "step", "loss", legend=1)
 
 
 def pr_curves(
@@ -91,7 +92,7 @@ def pr_curves(
         ap: class -> AP50, for the legend.
         title: of the plot.
     """
-    figure, axes = _axes()
+    figure, axes = plot_axes()
     for index, (name, (recall, precision)) in enumerate(series.items()):
         xs, ys = np.asarray(recall, float), np.asarray(precision, float)
         label = f"{name}  {ap[name]:.2f}" if ap and name in ap else name
@@ -101,7 +102,7 @@ def pr_curves(
         axes.plot(xs, ys, color=COLOURS[index % len(COLOURS)], linewidth=1.8, label=label)
     axes.set_xlim(0, 1.01)
     axes.set_ylim(0, 1.03)
-    return _png(figure, axes, title, "recall", "precision", legend=1)
+    return plot_png(figure, axes, title, "recall", "precision", legend=1)
 
 
 def confusion_matrix(
@@ -115,7 +116,7 @@ def confusion_matrix(
         title: of the plot.
     """
     labels = [*names, *(["background"] if len(counts) > len(names) else [])]
-    figure, axes = _axes(max(5.6, 0.7 * len(labels)), max(3.5, 0.36 * len(labels) + 1.2))
+    figure, axes = plot_axes(max(5.6, 0.7 * len(labels)), max(3.5, 0.36 * len(labels) + 1.2))
     total = counts.sum(1, keepdims=True)
     share = counts / np.maximum(total, 1)
     from matplotlib.colors import LinearSegmentedColormap
@@ -130,7 +131,7 @@ def confusion_matrix(
             axes.text(column, row, text, ha="center", va="center", fontsize=8, color=ink)
     axes.set_xticks(range(len(labels)), labels, rotation=30, ha="right", rotation_mode="anchor")
     axes.set_yticks(range(len(labels)), labels)
-    return _png(figure, axes, title, "predicted", "true")
+    return plot_png(figure, axes, title, "predicted", "true")
 
 
 def reliability_curve(
@@ -149,7 +150,7 @@ def reliability_curve(
         ece: expected calibration error.
         title: of the plot.
     """
-    figure, axes = _axes()
+    figure, axes = plot_axes()
     edges = np.linspace(0, 1, len(count) + 1)
     heights = count / max(int(count.max(initial=0)), 1)
     axes.bar(edges[:-1], heights, np.diff(edges), align="edge", color=INK, alpha=0.16, label="predictions (relative)")
@@ -159,7 +160,7 @@ def reliability_curve(
     axes.plot(confidence[seen], accuracy[seen], **line, label=f"observed, ECE {ece:.3f}")
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1.02)
-    return _png(figure, axes, title, "score", "share that is right", legend=1)
+    return plot_png(figure, axes, title, "score", "share that is right", legend=1)
 
 
 def condition_bars(
@@ -173,7 +174,7 @@ def condition_bars(
         y: what the bars measure.
     """
     conditions = list(dict.fromkeys(name for group in values.values() for name in group))
-    figure, axes = _axes(max(5.6, 0.34 * len(conditions) * len(values) + 1.5))
+    figure, axes = plot_axes(max(5.6, 0.34 * len(conditions) * len(values) + 1.5))
     width = 0.8 / max(len(conditions), 1)
     for index, condition in enumerate(conditions):
         places = [place for place, group in enumerate(values.values()) if condition in group]
@@ -184,7 +185,7 @@ def condition_bars(
     axes.set_xticks(range(len(values)), list(values))
     axes.grid(False, axis="x")
     axes.margins(y=0.28)
-    return _png(figure, axes, title, "", y, legend=min(len(conditions), 6) if len(conditions) > 1 else 0)
+    return plot_png(figure, axes, title, "", y, legend=min(len(conditions), 6) if len(conditions) > 1 else 0)
 
 
 def latency_histogram(series: Mapping[str, npt.ArrayLike], title: str = "Latency of one frame") -> bytes:
@@ -194,7 +195,7 @@ def latency_histogram(series: Mapping[str, npt.ArrayLike], title: str = "Latency
         series: name of a plan -> latencies [ms].
         title: of the plot.
     """
-    figure, axes = _axes()
+    figure, axes = plot_axes()
     samples = {name: np.asarray(values, float) for name, values in series.items()}
     everything = np.concatenate([np.zeros(0), *samples.values()])
     # the slowest percent would stretch the axis until nothing else is seen; its figure stands in the legend
@@ -208,4 +209,4 @@ def latency_histogram(series: Mapping[str, npt.ArrayLike], title: str = "Latency
         axes.axvline(p50, ymax=0.68, color=colour, linewidth=1.4)
         axes.axvline(p99, ymax=0.68, color=colour, linewidth=1.4, linestyle=(0, (4, 3)))
     axes.margins(y=0.45)
-    return _png(figure, axes, title, "ms", "frames", legend=1)
+    return plot_png(figure, axes, title, "ms", "frames", legend=1)

@@ -22,6 +22,7 @@ from avexp.core.instantiate import build
 from avexp.core.lock import add_to_lock
 from avexp.core.progress import console
 from avexp.core.run_folder import RunFolder
+from avexp.jobs.trial_run import sweep_tags
 from avexp.loader.quarantine import BadFrame, Quarantine
 from avexp.store.cost import CostMeter
 from avexp.store.tracker import Tracker
@@ -164,9 +165,8 @@ def _announce(config: TrainConfig, run: RunFolder, data: Data, module: Perceptio
     derived = {"steps": module.steps, "precision": precision, "precision_reason": reason, "parameters": parameters}
     derived["global_batch"] = config.loader.batch_size * launch.ranks_wanted(config) * config.trainer.accumulate
     write_text(run.derived, OmegaConf.to_yaml(OmegaConf.create(derived)))
-    tracker.start(
-        run.path, run.id, f"{run.name}/{run.id}", _params(config), {"stage": "train", "experiment": config.name}
-    )
+    tags = {"stage": "train", "experiment": config.name, **sweep_tags(run)}
+    tracker.start(run.path, run.id, f"{run.name}/{run.id}", _params(config), tags)
     tracker.dataset(manifest.reference, manifest.digest, path, dict(manifest.splits))
     console.print(
         f"train {manifest.reference}: {len(data.train_rows)} frames, validate on {len(data.val_rows)}; "

@@ -54,6 +54,7 @@ class GridSweeper(Sweeper):
     def sweep(self, arguments: list[str]) -> Any:
         """Plan, freeze, run."""
         from avexp.core.errors import AvexpError, ConfigError
+        from avexp.evaluate.after_sweep import announce, conclude
         from avexp.jobs.command import sweep
 
         if not isinstance(self.launcher, SweepLauncher):
@@ -62,7 +63,7 @@ class GridSweeper(Sweeper):
             )
         asked = _asked(self.launcher)
         try:
-            sweep(_plan(self.launcher, arguments, self.search()), asked)
+            sweep(_plan(self.launcher, arguments, self.search()), asked, announce, conclude)
         except AvexpError as fault:
             asked.fault = fault  # told in one line, where Hydra would print a traceback
 
