@@ -21,7 +21,7 @@ def slurm(tmp_path_factory):
     with FakeSlurm(folder, max_array=50, minute_s=1, kill_wait_s=0.5, requeue_s=0.2, grace_s=0.3) as slurm:
         yield slurm
     assert not folder.exists()
-    assert not processes_of(folder)
+    wait_for(lambda: not processes_of(folder), seconds=2)
 
 
 def processes_of(folder):

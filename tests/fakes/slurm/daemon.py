@@ -39,9 +39,7 @@ class Daemon:
 
     def run(self):
         self.lock = open(os.path.join(self.folder, "daemon.lock"), "a")  # noqa: SIM115
-        try:
-            fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        if not self._alone():
             return
         with open(os.path.join(self.folder, "daemon.pid"), "w") as file:
             file.write(str(os.getpid()))
@@ -63,6 +61,18 @@ class Daemon:
             if delay is None:
                 return
 
+    def _alone(self):
+        """Whether there is no other daemon; the lock may also be that of a program that looks for one."""
+        for _ in range(100):
+            try:
+                fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return True
+            except OSError:
+                if self.store.daemon():
+                    break
+                time.sleep(0.005)
+        return False
+
     def _look(self):
         """One round; seconds until the next one is due, or None at the end."""
         ended = self._reap()
@@ -83,6 +93,7 @@ class Daemon:
                 self.idle_since = time.monotonic()
             elif time.monotonic() - self.idle_since > store.seconds("idle_s"):
                 # inside of the change: a later submission finds no daemon and starts one
+                os.unlink(os.path.join(self.folder, "daemon.pid"))
                 fcntl.flock(self.lock, fcntl.LOCK_UN)
                 return None
         return max(0.0, min([WAKE_S, *[moment - time.time() for moment in due if moment is not None]]))
@@ -100,8 +111,7 @@ class Daemon:
         """The folder is gone: so are the jobs."""
         for pid in self.children:
             send(pid, signal.SIGKILL, group=True)
-        for pid in self.store.strays():
-            send(pid, signal.SIGKILL)
+        self.store.kill_strays()
 
     def _batch_ended(self, job, status):
         """The script's exit status decides, unless the job is being ended."""
@@ -402,4 +412,8 @@ class Daemon:
 
 if __name__ == "__main__":
     os.setsid() if os.getpid() != os.getsid(0) else None
-    Daemon(sys.argv[1]).run()
+    try:
+        daemon = Daemon(sys.argv[1])
+    except FileNotFoundError:
+        sys.exit()
+    daemon.run()
