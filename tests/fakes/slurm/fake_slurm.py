@@ -110,6 +110,11 @@ def inject(kind, job=None, seconds=None, folder=None):
 
 def _inject(store, kind, row):
     job, now = row["id"], time.time()
+    for _ in range(400):
+        if row["state"] != "RUNNING" or row["pid"] or row["filled"]:
+            break
+        time.sleep(0.005)  # its process is just coming
+        row = store.job(job)
     with store:
         row = store.job(job)
         if kind == "lose":

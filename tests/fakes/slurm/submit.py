@@ -350,7 +350,7 @@ class _Step:
         return worst
 
     def _node(self, task):
-        names = host_names(self.job["nodelist"])
+        names = host_names(os.environ["SLURM_JOB_NODELIST"])
         return names[self._place(task)[0] % len(names)]
 
     def _place(self, task):
