@@ -21,7 +21,7 @@ def slurm(tmp_path_factory):
     with FakeSlurm(folder, max_array=50, minute_s=1, kill_wait_s=0.5, requeue_s=0.2, grace_s=0.3) as slurm:
         yield slurm
     assert not folder.exists()
-    assert not processes_of(folder)
+    wait_for(lambda: not processes_of(folder), seconds=2)
 
 
 def processes_of(folder):
@@ -172,9 +172,14 @@ def test_accounting(slurm, tmp_path):
     slurm.call("scancel", f"{job}_1")
     wait_for(lambda: f"{job}_1 CANCELLED" in squeue(slurm, job, "%i %T"))
     ask = ["sacct", "-n", "-P", "-X", "-j", f"{job}_0,{job}_1", "-o", "JobID,State,ExitCode"]
-    last = [f"{job}_0|FAILED|3:0", f"{job}_1|CANCELLED by {os.getuid()}|0:15"]
+    last = [f"{job}_0|FAILED|3:0", f"{job}_1|CANCELLED by {os.getuid()}|0:0"]
     assert slurm.call(*ask).stdout.splitlines() == last
     assert slurm.call(*ask, "-D").stdout.splitlines() == [f"{job}_0|NODE_FAIL|0:9", *last]
+    held = submit(slurm, tmp_path, "true", "--array=0-5", "--hold")
+    slurm.call("scancel", f"{held}_3")
+    slurm.call("scancel", held)
+    said = slurm.call("sacct", "-n", "-P", "-X", "-j", held, "-o", "JobID,State,NodeList,Start").stdout
+    assert said == f"{held}_[0-2,4-5]|CANCELLED by {os.getuid()}|None assigned|None\n", "as seen on a real one"
     steps = slurm.call("sacct", "-n", "-P", "-j", job, "-o", "JobID,State").stdout
     assert f"{job}_0.batch|FAILED\n" in steps
     slurm.set(min_job_age_s=0)

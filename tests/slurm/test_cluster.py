@@ -103,17 +103,20 @@ def test_two_nodes_and_stop(cluster, tmp_path):
 
 
 def test_command_line(cluster, tmp_path):
-    script = [sys.executable, own.__file__]
-    options = ["--folder", str(tmp_path / "state"), "--nodes", "1"]
-    subprocess.run([*script, "start", *options], check=True, timeout=60)
-    said = subprocess.run([*script, "env", *options], check=True, timeout=10, capture_output=True, text=True).stdout
-    done = subprocess.run(
-        ["sh", "-c", f"{said}\nsrun hostname; sinfo -h -o '%D'"], timeout=30, capture_output=True, text=True
-    )
-    assert done.stdout.split()[1:] == ["1"]
-    again = subprocess.run([*script, "start", *options], timeout=60, capture_output=True, text=True)
-    assert (again.returncode, again.stderr) == (1, f"{tmp_path}/state is there: stop it first\n")
-    subprocess.run([*script, "stop", *options], check=True, timeout=30)
+    def run(action):
+        command = [sys.executable, own.__file__, action, "--folder", str(tmp_path / "state"), "--nodes", "1"]
+        return subprocess.run(command, timeout=60, capture_output=True, text=True)
+
+    assert run("start").returncode == 0
+    try:
+        said = run("env").stdout
+        shell = ["sh", "-c", f"{said}\nsrun hostname; sinfo -h -o '%D'"]
+        done = subprocess.run(shell, timeout=30, capture_output=True, text=True)
+        assert done.stdout.split()[1:] == ["1"]
+        again = run("start")
+        assert (again.returncode, again.stderr) == (1, f"{tmp_path}/state is there: stop it first\n")
+    finally:
+        run("stop")
     assert not (tmp_path / "state").exists()
 
 

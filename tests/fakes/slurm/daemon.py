@@ -34,14 +34,13 @@ class Daemon:
         self.folder = folder
         self.store = Store(folder)
         self.children = {}
+        self.starting = []
         self.turn = 0
         self.idle_since = time.monotonic()
 
     def run(self):
         self.lock = open(os.path.join(self.folder, "daemon.lock"), "a")  # noqa: SIM115
-        try:
-            fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        if not self._alone():
             return
         with open(os.path.join(self.folder, "daemon.pid"), "w") as file:
             file.write(str(os.getpid()))
@@ -63,6 +62,18 @@ class Daemon:
             if delay is None:
                 return
 
+    def _alone(self):
+        """Whether there is no other daemon; the lock may also be that of a program that looks for one."""
+        for _ in range(100):
+            try:
+                fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return True
+            except OSError:
+                if self.store.daemon():
+                    break
+                time.sleep(0.005)
+        return False
+
     def _look(self):
         """One round; seconds until the next one is due, or None at the end."""
         ended = self._reap()
@@ -83,8 +94,12 @@ class Daemon:
                 self.idle_since = time.monotonic()
             elif time.monotonic() - self.idle_since > store.seconds("idle_s"):
                 # inside of the change: a later submission finds no daemon and starts one
+                os.unlink(os.path.join(self.folder, "daemon.pid"))
                 fcntl.flock(self.lock, fcntl.LOCK_UN)
                 return None
+        if self.starting:
+            self._begin()
+            return 0.0
         return max(0.0, min([WAKE_S, *[moment - time.time() for moment in due if moment is not None]]))
 
     def _reap(self):
@@ -100,8 +115,7 @@ class Daemon:
         """The folder is gone: so are the jobs."""
         for pid in self.children:
             send(pid, signal.SIGKILL, group=True)
-        for pid in self.store.strays():
-            send(pid, signal.SIGKILL)
+        self.store.kill_strays()
 
     def _batch_ended(self, job, status):
         """The script's exit status decides, unless the job is being ended."""
@@ -305,25 +319,38 @@ class Daemon:
         return "met" if all(state in good for state in states) else "wait"
 
     def _start(self, row):
-        store, job = self.store, row["id"]
-        nodes = nodes_of(row, self.turn, int(store.setting("nodes")))
+        """It runs from here on; its process comes once that can be read by all."""
+        nodes = nodes_of(row, self.turn, int(self.store.setting("nodes")))
         self.turn += row["nodes"]
-        spec = store.spec(row["spec"])
-        folder = os.path.join(self.folder, "spool", f"job{job:05d}")
-        os.makedirs(folder, exist_ok=True)
-        script = os.path.join(folder, "slurm_script")
-        with open(script, "w") as file:
-            file.write(spec["script"])
-        os.chmod(script, 0o700)
-        node = host_names(nodes)[0]
-        now, pid = time.time(), None
-        try:
-            pid = self._launch(row, spec, [script, *spec["arguments"]], nodes, node)
-        except OSError as error:
-            sys.stderr.write(f"job {job}: {error}\n")
-        store.update(job, state="RUNNING", reason="None", start=now, end=None, nodelist=nodes, pid=pid, own=1)
-        if pid is None:
-            self._end({**row, "end": now}, "FAILED", "JobLaunchFailure", 0, 53)
+        values = {"state": "RUNNING", "reason": "None", "start": time.time(), "end": None, "nodelist": nodes, "own": 1}
+        self.store.update(row["id"], pid=None, **values)
+        self.starting.append(row["id"])
+
+    def _begin(self):
+        """Processes of the jobs that were just started."""
+        store, started = self.store, []
+        for job in self.starting:
+            row = store.job(job)
+            spec = store.spec(row["spec"])
+            folder = os.path.join(self.folder, "spool", f"job{job:05d}")
+            script = os.path.join(folder, "slurm_script")
+            try:
+                os.makedirs(folder, exist_ok=True)
+                with open(script, "w") as file:
+                    file.write(spec["script"])
+                os.chmod(script, 0o700)
+                node = host_names(row["nodelist"])[0]
+                started.append((row, self._launch(row, spec, [script, *spec["arguments"]], row["nodelist"], node)))
+            except OSError as error:
+                sys.stderr.write(f"job {job}: {error}\n")
+                started.append((row, None))
+        self.starting.clear()
+        with store:
+            for row, pid in started:
+                if pid is None:
+                    self._end({**row, "end": None}, "FAILED", "JobLaunchFailure", 0, 53)
+                else:
+                    store.update(row["id"], pid=pid)
 
     def _launch(self, row, spec, command, nodes, node):
         out, err = file_name(row["out"], row, node=node), file_name(row["err"], row, node=node)
@@ -402,4 +429,8 @@ class Daemon:
 
 if __name__ == "__main__":
     os.setsid() if os.getpid() != os.getsid(0) else None
-    Daemon(sys.argv[1]).run()
+    try:
+        daemon = Daemon(sys.argv[1])
+    except FileNotFoundError:
+        sys.exit()
+    daemon.run()

@@ -6,7 +6,8 @@
 
 or, from a shell, with FAKE_SLURM=folder and its ``bin`` first in PATH:
 ``python fake_slurm.py bin``, ``python fake_slurm.py inject KIND [JOB] [SECONDS]``, ``python fake_slurm.py fill COUNT``.
-State is one folder (see store.py); a daemon (daemon.py) runs while there are jobs.
+The folder is made by ``bin`` or FakeSlurm and holds the state (store.py); settings are variables FAKE_SLURM_MINUTE_S and so
+on (DEFAULTS in store.py), or FakeSlurm's arguments; a daemon (daemon.py) runs while there are jobs.
 """
 
 import os
@@ -62,7 +63,10 @@ def run(name, words):
     try:
         if "FAKE_SLURM" not in os.environ:
             raise Refused(f"{name}: FAKE_SLURM names no folder")
-        store = Store(os.environ["FAKE_SLURM"])
+        try:
+            store = Store(os.environ["FAKE_SLURM"])
+        except FileNotFoundError as error:
+            raise Refused(f"{name}: {error}") from None
         if name != "srun":
             time.sleep(store.seconds("slow_s"))
             if name in DOWN and store.seconds("down_until") > time.time() and "hostnames" not in words:
@@ -106,6 +110,11 @@ def inject(kind, job=None, seconds=None, folder=None):
 
 def _inject(store, kind, row):
     job, now = row["id"], time.time()
+    for _ in range(400):
+        if row["state"] != "RUNNING" or row["pid"] or row["filled"]:
+            break
+        time.sleep(0.005)  # its process is just coming
+        row = store.job(job)
     with store:
         row = store.job(job)
         if kind == "lose":
@@ -187,6 +196,7 @@ class FakeSlurm:
 
     def __init__(self, folder, **settings):
         self.folder = str(folder)
+        Store(self.folder, create=True).close()
         self.programs = write_programs(self.folder)
         self.set(**settings)
 
@@ -247,8 +257,9 @@ class FakeSlurm:
             sql.execute("update job set state = 'CANCELLED', lost = 1")
         for row in rows:
             store.kill(row["id"], row["pid"])
+        self._await_daemon(store)
+        store.kill_strays()
         store.close()
-        self._await_daemon()
         said = self.log()
         shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -263,23 +274,10 @@ class FakeSlurm:
         with open(file) as log:
             return log.read()
 
-    def _await_daemon(self):
-        file = os.path.join(self.folder, "daemon.pid")
-        if not os.path.isfile(file):
-            return
-        with open(file) as pid:
-            command = f"/proc/{pid.read()}/cmdline"
+    def _await_daemon(self, store):
         end = time.monotonic() + 10
-        while time.monotonic() < end:
-            try:
-                with open(command) as words:
-                    if self.folder not in words.read():
-                        return
-            except OSError:
-                return
-            wake = os.open(os.path.join(self.folder, "wake"), os.O_RDWR | os.O_NONBLOCK)
-            os.write(wake, b"!")
-            os.close(wake)
+        while store.daemon() and time.monotonic() < end:
+            store.wake()
             time.sleep(0.01)
 
 
@@ -287,6 +285,7 @@ def main(words):
     """The shell's side of it."""
     action, rest = (words[0] if words else ""), words[1:]
     if action == "bin":
+        Store(os.environ["FAKE_SLURM"], create=True).close()
         sys.stdout.write(f"{write_programs(os.environ['FAKE_SLURM'])}\n")
     elif action == "inject" and rest:
         numbers = rest[1:]

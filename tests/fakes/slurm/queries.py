@@ -476,12 +476,12 @@ def sacct(store, words):
     fields = chosen.get("format", "JobID,JobName,Partition,State,ExitCode").split(",")
     parsable = {"parsable", "parsable2"} & set(chosen)
     out = [] if "noheader" in chosen else [fields]
-    for row, records in _accounted(store, chosen):
+    for row, name, number, records in _accounted(store, chosen):
         for state, code, sig, nodes, start, end in records if "duplicates" in chosen else records[-1:]:
             said = f"CANCELLED by {os.getuid()}" if state == "CANCELLED" else state
             shown = {
-                "jobid": _account_name(row),
-                "jobidraw": str(row["id"]),
+                "jobid": name,
+                "jobidraw": str(number),
                 "jobname": row["name"],
                 "partition": row["partition"],
                 "user": row["user"],
@@ -489,7 +489,7 @@ def sacct(store, words):
                 "exitcode": f"{code}:{sig}",
                 "nodelist": nodes or "None assigned",
                 "submit": clock(row["submit"]),
-                "start": clock(start, "Unknown"),
+                "start": clock(start, "None" if state == "CANCELLED" else "Unknown"),
                 "end": clock(end, "Unknown"),
                 "elapsed": duration((end or time.time()) - start if start else 0, long=True),
                 "comment": row["comment"] or "",
@@ -511,14 +511,9 @@ def sacct(store, words):
     return 0
 
 
-def _account_name(row):
-    if row["task"] is None:
-        return str(row["id"])
-    return f"{row['aid']}_{row['task']}"
-
-
 def _accounted(store, chosen):
-    """(row, its records, oldest first); accounting forgets nothing but what was lost."""
+    """(row, its name, its number, its records, oldest first). Accounting forgets nothing; what was cancelled alone before it
+    had a record it never knew."""
     where, values = "not lost and not filled", []
     if "name" in chosen:
         where, values = f"{where} and name = ?", [chosen["name"]]
@@ -530,18 +525,22 @@ def _accounted(store, chosen):
             base, _, tasks = text.partition(".")[0].partition("_")
             numbers = task_numbers(tasks.strip("[]").partition("%")[0]) if tasks else [None]
             wanted |= {(int(base), task) for task in numbers}
+    chosen_rows = []
     for row in rows:
         names = {(row["id"], None), (row["aid"], None), (row["aid"], row["task"])}
-        if wanted is not None and not names & wanted:
-            continue
+        vanished = row["task"] is not None and not row["own"] and row["state"] in FINAL
+        if not vanished and (wanted is None or names & wanted):
+            chosen_rows.append(row)
+    for row, elements, number in View(store).lines(chosen_rows, each=False):
         query = "select state, code, sig, nodelist, start, end from record where job = ? order by rowid"
         records = [tuple(record) for record in store.sql.execute(query, (row["id"],))]
-        state = "RUNNING" if row["state"] == "COMPLETING" and not row["final"] else row["state"]
-        state = (
-            row["final"] if state == "COMPLETING" and row["final"] in FINAL else state.replace("COMPLETING", "RUNNING")
-        )
-        records.append((state, row["code"], row["sig"], row["nodelist"], row["start"], row["end"]))
-        yield row, records
+        state = row["state"]
+        if state == "COMPLETING":
+            state = row["final"] if row["final"] in FINAL else "RUNNING"
+        ran = row["start"] if row["nodelist"] else None
+        ended = (0, 0) if state == "CANCELLED" else (row["code"], row["sig"])
+        records.append((state, *ended, row["nodelist"], ran, row["end"]))
+        yield row, View(store).name(row, elements), number, records
 
 
 def nodes_of(row, first, count):

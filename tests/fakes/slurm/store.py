@@ -68,10 +68,12 @@ def signal_number(text):
 class Store:
     """The cluster's tables. Use ``with store:`` for one change as a whole, against all other processes."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, create=False):
         self.folder = folder
         file = os.path.join(folder, "cluster.sqlite")
         if not os.path.isfile(file):
+            if not create:
+                raise FileNotFoundError(f"no cluster in {folder}")
             self._create(file)
         self.sql = sqlite3.connect(file, timeout=30, isolation_level=None)
         self.sql.execute("pragma synchronous=off")
@@ -190,6 +192,16 @@ class Store:
         finally:
             os.close(pipe)
 
+    def daemon(self):
+        """The number of the daemon's process, if there is one."""
+        try:
+            with open(os.path.join(self.folder, "daemon.pid")) as file:
+                pid = int(file.read() or 0)
+            with open(f"/proc/{pid}/cmdline") as file:
+                return pid if self.folder in file.read() else None
+        except OSError:
+            return None
+
     def _start_daemon(self):
         here = os.path.dirname(os.path.abspath(__file__))
         log = os.open(os.path.join(self.folder, "daemon.log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
@@ -231,6 +243,16 @@ class Store:
             for stray in self.strays(job):
                 send(stray, signal.SIGKILL)
 
+    def kill_strays(self):
+        """SIGKILL for all processes of all jobs, until there are none: one that is just being started shows no environment."""
+        quiet = 0
+        while quiet < 2:
+            strays = self.strays()
+            for pid in strays:
+                send(pid, signal.SIGKILL)
+            quiet = 0 if strays else quiet + 1
+            time.sleep(0.01)
+
     def strays(self, job=None):
         """Processes whose environment says that they belong to the job, or to any job of this cluster."""
         mark = f"FAKE_SLURM_JOB={self.folder}:{'' if job is None else job}".encode()
@@ -249,12 +271,14 @@ class Store:
 
 
 def send(pid, number, group=False):
-    """Whether the signal went out."""
-    try:
-        (os.killpg if group else os.kill)(pid, number)
-    except (ProcessLookupError, PermissionError):
-        return False
-    return True
+    """Whether the signal went out. A process that does not lead its group yet gets it alone."""
+    for way in (os.killpg, os.kill) if group else (os.kill,):
+        try:
+            way(pid, number)
+        except (ProcessLookupError, PermissionError):
+            continue
+        return True
+    return False
 
 
 def alive(pid):

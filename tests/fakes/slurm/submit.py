@@ -7,7 +7,7 @@ import signal
 import sys
 import time
 
-from fakes.slurm.store import file_name, host_names, signal_number, task_numbers
+from fakes.slurm.store import file_name, host_names, send, signal_number, task_numbers
 
 WITH_VALUE = set(
     "account array begin chdir clusters comment constraint cores-per-socket cpu-freq cpus-per-gpu cpus-per-task deadline "
@@ -350,7 +350,7 @@ class _Step:
         return worst
 
     def _node(self, task):
-        names = host_names(self.job["nodelist"])
+        names = host_names(os.environ["SLURM_JOB_NODELIST"])
         return names[self._place(task)[0] % len(names)]
 
     def _place(self, task):
@@ -359,15 +359,15 @@ class _Step:
 
     def _forward(self, number, _frame=None):
         for pid in list(self.pids):
-            try:
-                os.killpg(pid, number)
-            except ProcessLookupError:
-                pass
+            send(pid, number, group=True)
 
     def _spawn(self, task):
+        # what comes before the task is itself waits for it
+        signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED)
         pid = os.fork()
         if pid:
             self.pids[pid] = task
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, FORWARDED)
             return
         try:
             # known before it leaves the batch script's group: whoever kills the job finds it in one of the two
@@ -377,6 +377,7 @@ class _Step:
             for number in FORWARDED:
                 signal.signal(number, signal.SIG_DFL)
             signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, FORWARDED)
             self._redirect(task)
             os.execvpe(self.command[0], self.command, self._environment(task))
         except FileNotFoundError:
