@@ -25,7 +25,7 @@ from avexp.core.config import TrainConfig
 from avexp.core.lock import write_lock
 from avexp.core.preflight import typed
 from avexp.core.run_folder import RunFolder
-from avexp.core.stage import _register_schemas, conf_folder
+from avexp.core.stage import conf_folder, prepare_hydra
 from avexp.models.network import combine
 from avexp.records.batch import Batch
 from avexp.train import fit as fitting
@@ -216,7 +216,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60.0, help="about so long for each step length")
     parser.add_argument("--work", default="outputs/bench")
     arguments = parser.parse_args()
-    _register_schemas()
+    prepare_hydra()
     Path(arguments.work).mkdir(parents=True, exist_ok=True)
     figures: dict[str, Any] = {"steps": {}, "wait": {}}
     with tempfile.TemporaryDirectory(dir=arguments.work) as folder:

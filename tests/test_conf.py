@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 
 from avexp.core.overrides import check_overrides, load_plugins
 from avexp.core.preflight import preflight
-from avexp.core.stage import _register_schemas, conf_folder
+from avexp.core.stage import conf_folder, prepare_hydra
 
 CONF = conf_folder()
 ROOTS = sorted(path.stem for path in CONF.glob("*.yaml"))
@@ -35,7 +35,7 @@ NAME_STAGE = {"sweep/postprocess": "evaluate"}
 
 @pytest.fixture(autouse=True, scope="module")
 def _schemas():
-    _register_schemas()
+    prepare_hydra()
     load_plugins()
 
 

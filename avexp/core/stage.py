@@ -63,11 +63,7 @@ def main(entry: Entry, arguments: Sequence[str] | None = None) -> None:
         entry: the stage.
         arguments: what was typed after the command; those of this process if None.
     """
-    launchers = Path(__file__).resolve().parents[2] / "launchers"
-    if launchers.is_dir() and str(launchers) not in sys.path:
-        # a plain checkout: Hydra finds plugins only in the package hydra_plugins on the path
-        sys.path.insert(0, str(launchers))
-    _register_schemas()
+    prepare_hydra()
     line = take_apart(sys.argv[1:] if arguments is None else arguments, dict(entry.aliases))
     try:
         raise SystemExit(_run(entry, line))
@@ -77,9 +73,14 @@ def main(entry: Entry, arguments: Sequence[str] | None = None) -> None:
         raise SystemExit(_tell(entry, fault)) from None
 
 
-def _register_schemas() -> None:
+def prepare_hydra() -> None:
+    """Let Hydra find our plugins and schemas; once more is harmless."""
     from hydra.core.config_store import ConfigStore
 
+    launchers = Path(__file__).resolve().parents[2] / "launchers"
+    if launchers.is_dir() and str(launchers) not in sys.path:
+        # a plain checkout: Hydra finds plugins only in the package hydra_plugins on the path
+        sys.path.insert(0, str(launchers))
     for stage, schema in SCHEMAS.items():
         ConfigStore.instance().store(name=f"{stage}_schema", node=schema)
 

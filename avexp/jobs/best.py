@@ -48,7 +48,7 @@ def experiment_text(ledger: Ledger, trial: Trial, values: Mapping[str, float]) -
     """A trial's difference over its sweep's base, as a file of conf/experiment."""
     from omegaconf import OmegaConf
 
-    words = [word for word in ledger.fact("words") if not word.lstrip("+").startswith(("sweep=", "hydra"))]
+    words = [word for word in ledger.fact("words") if not word.lstrip("+").startswith("hydra")]
     swept = {word.partition("=")[0] for word in trial.words}
     all_words = [word for word in words if word.lstrip("+").partition("=")[0] not in swept] + list(trial.words)
     defaults: list[Any] = []
@@ -56,7 +56,9 @@ def experiment_text(ledger: Ledger, trial: Trial, values: Mapping[str, float]) -
     for word in all_words:
         key, _, text = word.partition("=")
         if key.lstrip("+") == "experiment":
-            defaults.insert(0, {"/experiment": text})
+            defaults.insert(0, text)  # of the same group: by its bare name
+        elif key.lstrip("+") == "sweep":
+            defaults.append({"/sweep": text})  # what it sets beside its space
         elif _is_group(ledger, key):
             parsed = OmegaConf.to_object(OmegaConf.from_dotlist([f"x={text}"]))
             defaults.append({f"override /{key}": parsed["x"] if isinstance(parsed, dict) else text})

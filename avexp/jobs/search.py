@@ -81,7 +81,8 @@ class Search:
         """Trials that another controller asked for and left."""
         known = {trial.asked: trial for trial in self.ledger.each() if trial.asked is not None}
         for frozen in self.study.get_trials(deepcopy=False):
-            if frozen.state.is_finished() or frozen.user_attrs.get("sweep") != self.ledger.folder.name:
+            owner = frozen.user_attrs.get("sweep", None if self.settings.get("study") else self.ledger.folder.name)
+            if frozen.state.is_finished() or owner != self.ledger.folder.name:
                 continue
             trial = known.get(frozen.number)
             if trial is None:
@@ -159,7 +160,10 @@ class Search:
         from optuna.trial import TrialState
 
         states = {"prune": TrialState.PRUNED, "fail": TrialState.FAIL, "complete": TrialState.COMPLETE}
-        self.study.tell(number, values if how == "complete" else None, states[how], skip_if_finished=True)
+        try:
+            self.study.tell(number, values if how == "complete" else None, states[how], skip_if_finished=True)
+        except RuntimeError:  # a grid that is through stops a loop of Optuna's own, which this is not; all is stored
+            self._exhausted = True
 
     def values(self, trial: Trial) -> list[float] | None:
         """Of the objectives; None if one was not measured."""

@@ -166,6 +166,11 @@ def hydra_on(folder: Path) -> Iterator[None]:
     from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 
+    from avexp.core.overrides import load_plugins
+    from avexp.core.stage import prepare_hydra
+
+    prepare_hydra()
+    load_plugins()
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(folder.resolve()), version_base="1.3"):
         yield

@@ -7,12 +7,12 @@ from omegaconf import OmegaConf
 from avexp.core.errors import ConfigError
 from avexp.core.overrides import check_overrides, load_plugins
 from avexp.core.preflight import preflight, typed
-from avexp.core.stage import _register_schemas, conf_folder
+from avexp.core.stage import conf_folder, prepare_hydra
 
 
 @pytest.fixture(autouse=True, scope="module")
 def _schemas():
-    _register_schemas()
+    prepare_hydra()
     load_plugins()
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from avexp.core.overrides import load_plugins
-from avexp.core.stage import _register_schemas
+from avexp.core.stage import prepare_hydra
 from avexp.jobs.launch import Launcher
 from avexp.jobs.sweep import SweepPlan, create
 
@@ -14,7 +14,7 @@ TESTS = Path(__file__).resolve().parents[1]
 
 @pytest.fixture(autouse=True)
 def _hydra(monkeypatch):
-    _register_schemas()
+    prepare_hydra()
     load_plugins()
     monkeypatch.syspath_prepend(str(TESTS))
     monkeypatch.setenv("PYTHONPATH", f"{TESTS}:{TESTS.parent}")
@@ -24,9 +24,9 @@ def _hydra(monkeypatch):
 def plan(tmp_path):
     """Makes a plan of words over the toy stage."""
 
-    def make(*words, function="toy_stage:work", search=None, folder="sweep", **launcher):
+    def make(*words, function="toy_stage:work", search=None, folder="sweep", stage="ci", **launcher):
         return SweepPlan(
-            folder=tmp_path / "outputs" / "ci" / "toy" / folder, stage="ci", function=function, words=list(words),
+            folder=tmp_path / "outputs" / stage / "toy" / folder, stage=stage, function=function, words=list(words),
             launcher=Launcher.of(launcher), search=search,
         )  # fmt: skip
 

@@ -14,7 +14,7 @@ from slurm.behaviour import wait_for
 from slurm.sweeps import ROOT, Runner, assert_as_if_nothing_happened, disturb, environment, pid_of
 
 from avexp.core.overrides import load_plugins
-from avexp.core.stage import _register_schemas
+from avexp.core.stage import prepare_hydra
 from avexp.jobs.launch import Launcher
 from avexp.jobs.ledger import Ledger, State
 from avexp.jobs.sweep import SweepPlan, create, run
@@ -39,7 +39,7 @@ def slurm(cluster, monkeypatch):
 
 @pytest.fixture
 def planned(tmp_path, monkeypatch):
-    _register_schemas()
+    prepare_hydra()
     load_plugins()
     monkeypatch.setattr("avexp.jobs.sweep.snapshot", lambda folder: None)
 

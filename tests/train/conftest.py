@@ -7,7 +7,7 @@ from omegaconf import OmegaConf
 from avexp.core.lock import write_lock
 from avexp.core.preflight import typed
 from avexp.core.run_folder import RunFolder
-from avexp.core.stage import _register_schemas, conf_folder
+from avexp.core.stage import conf_folder, prepare_hydra
 
 TINY = [
     "+experiment=lanes_real",
@@ -33,7 +33,7 @@ TINY = [
 def tiny_config(lane_folder, tmp_path_factory):
     """Makes a typed config and its run folder."""
     root = tmp_path_factory.mktemp("runs")
-    _register_schemas()
+    prepare_hydra()
     made = []
 
     def make(*overrides, name=None):

@@ -1,0 +1,192 @@
+"""Searches: their space, their study, and their ends."""
+
+import multiprocessing
+import os
+import signal
+import time
+
+import optuna
+import pytest
+from hydra import initialize_config_dir
+
+from avexp.core.errors import ConfigError
+from avexp.core.overrides import check_overrides
+from avexp.core.preflight import preflight
+from avexp.core.stage import conf_folder
+from avexp.jobs.best import best_trials, experiment_text
+from avexp.jobs.ledger import Ledger, State
+from avexp.jobs.search import Search, settings_of
+from avexp.jobs.space import Space
+from avexp.jobs.sweep import planner_of, run
+
+FORK = multiprocessing.get_context("spawn")
+
+
+def suggested(entries, count=60):
+    space, study = Space(entries), optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1))
+    return [dict(word.split("=", 1) for word in space.words(study.ask())) for _ in range(count)]
+
+
+def test_a_space_in_hydras_grammar():
+    rows = suggested({
+        "optimizer": "choice(adamw, sgd)",
+        "optimizer.lr": "tag(log, interval(1e-5, 1e-1))",
+        "model.backbone.depths": "choice([1,1,1,1], [2,2,2,2])",
+        "loader.batch_size": "range(4, 17, 4)",
+        "seed": "int(interval(1, 9))",
+        "optimizer.momentum": {"values": "interval(0.5, 0.9)", "when": "optimizer=sgd"},
+    })  # fmt: skip
+    assert {row["optimizer"] for row in rows} == {"adamw", "sgd"}
+    assert {row["loader.batch_size"] for row in rows} == {"4", "8", "12", "16"}
+    assert {row["model.backbone.depths"] for row in rows} == {"[1,1,1,1]", "[2,2,2,2]"}
+    assert all(("optimizer.momentum" in row) == (row["optimizer"] == "sgd") for row in rows)
+    rates = [float(row["optimizer.lr"]) for row in rows]
+    assert sum(rate < 1e-3 for rate in rates) > 15  # half of the decades
+    assert {row["seed"] for row in rows} <= {str(number) for number in range(1, 10)}
+
+
+@pytest.mark.parametrize(
+    ("entries", "said"),
+    [
+        ({"a": "3"}, "give several values"),
+        ({"a": "interval(2,1)"}, "is empty"),
+        ({"a": {"value": "choice(1,2)"}}, "takes values and when"),
+        ({"a": {"values": "choice(1,2)", "when": "optimiser=sgd"}, "optimizer": "choice(sgd,adamw)"}, "did you mean optimizer"),
+        ({"a": {"values": "choice(1,2)", "when": "b=1"}, "b": {"values": "choice(1,2)", "when": "a=1"}}, "in a circle"),
+    ],
+)  # fmt: skip
+def test_what_is_no_space_is_named(entries, said):
+    with pytest.raises(ConfigError, match=said):
+        Space(entries)
+
+
+@pytest.mark.parametrize(
+    ("search", "said"),
+    [
+        ({"sampler": "tpee"}, "did you mean tpe"),
+        ({"pruner": "halving"}, "none of none, asha"),
+        ({"objectives": {"a": "maximise"}}, "neither maximize nor minimize"),
+        ({"objectives": {"a": "maximize", "b": "minimize"}, "pruner": "asha"}, "cannot be pruned"),
+        ({"triels": 3}, "did you mean trials"),
+        ({"sampler": "grid", "space": {"a": "interval(0,1)"}}, "a grid needs choice or range"),
+        ({"sampler_options": {"nonsense": 1}}, "nonsense"),
+    ],
+)
+def test_settings_are_checked(search, said):
+    with pytest.raises(ConfigError, match=said):
+        settings_of({"space": {"a": "choice(1,2)"}, **search}, {})
+
+
+@pytest.mark.parametrize("path", sorted((conf_folder() / "sweep").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_sweep_of_conf_suggests_sound_configs(path):
+    from omegaconf import OmegaConf
+
+    settings = OmegaConf.to_container(OmegaConf.load(path).hydra.sweeper)
+    space = Space(settings_of(settings, {})["space"])
+    stage, words = ("evaluate", ["of=."]) if path.stem == "postprocess" else ("train", ["+experiment=quickstart"])
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=3))
+    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        for _ in range(8):
+            found = check_overrides(stage, [*words, f"+sweep={path.stem}", *space.words(study.ask())])
+            assert found.faults == []
+            OmegaConf.set_struct(found.config, False)
+            assert preflight(found.config, stage) == []
+
+
+SEARCH = {"trials": 8, "space": {"seed": "range(1,100)"}, "objectives": {"toy": "maximize"}, "concurrent": 3}
+
+
+def searched(ledger):
+    return run(ledger, source=Search(ledger, planner_of(ledger)))
+
+
+def study_of(ledger):
+    from avexp.jobs.study import storage
+
+    return optuna.load_study(study_name=ledger.folder.name, storage=storage(str(ledger.folder / "study.journal")))
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random", "cmaes", "nsga2", "qmc"])
+def test_each_sampler_runs_to_its_end(planned, sampler):
+    ledger = planned("steps=1", search={**SEARCH, "sampler": sampler}, concurrent=3)
+    searched(ledger)
+    assert sum(ledger.counts().values()) == 8
+    frozen = study_of(ledger).trials
+    assert [one.state.name for one in frozen] == ["COMPLETE"] * 8
+    trial, values = best_trials(ledger)[0]
+    assert values["toy"] == max(one.value for one in frozen)
+    assert trial.metrics["val/toy"] == values["toy"]
+
+
+def test_a_grid_is_walked_once(planned):
+    search = {**SEARCH, "sampler": "grid", "space": {"seed": "choice(1,2,3)", "steps": "range(1,3)"}, "trials": 50}
+    ledger = planned(search=search)
+    searched(ledger)
+    assert len({tuple(trial.words) for trial in ledger.each() if trial.state is State.finished}) == 6
+
+
+def test_equal_suggestions_run_once_and_are_told(planned):
+    ledger = planned("steps=1", search={**SEARCH, "space": {"seed": "choice(1,2)"}, "sampler": "random", "trials": 10})
+    searched(ledger)
+    assert ledger.counts()["finished"] == 2
+    assert ledger.counts()["same"] == 8
+    assert all(one.state.name == "COMPLETE" for one in study_of(ledger).trials)
+
+
+def test_failed_trials_are_told_as_such(planned):
+    search = {**SEARCH, "space": {"only": "choice([], [fail])"}, "sampler": "grid", "trials": 5}
+    ledger = planned("steps=1", search=search)
+    searched(ledger)
+    assert {one.state.name for one in study_of(ledger).trials} == {"COMPLETE", "FAIL"}
+
+
+def test_two_objectives_have_a_front(planned):
+    search = {**SEARCH, "objectives": {"toy": "maximize", "steps": "minimize"}, "sampler": "nsga2"}
+    ledger = planned("steps=1", search=search)
+    searched(ledger)
+    # "steps" is no metric of the toy: such trials have no values, and the study is told so
+    assert {one.state.name for one in study_of(ledger).trials} == {"FAIL"}
+    assert best_trials(ledger) == []
+
+
+def go_on(folder, environment):
+    os.environ.update(environment)
+    ledger = Ledger(folder)
+    searched(ledger)
+
+
+def test_a_killed_search_is_resumed_and_extended(planned, monkeypatch):
+    monkeypatch.setenv("TOY_STEP_S", "0.05")
+    ledger = planned("steps=6", search={**SEARCH, "trials": 6}, concurrent=2)
+    process = FORK.Process(target=go_on, args=(ledger.folder, dict(os.environ)))
+    process.start()
+    until = time.monotonic() + 60
+    while ledger.counts().get("finished", 0) < 2 and time.monotonic() < until:
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.join(10)
+    searched(ledger)
+    assert ledger.counts() == {"finished": 6} or ledger.counts().get("same")
+    search = ledger.fact("search")
+    ledger.set_fact("search", {**search, "trials": 9})
+    searched(ledger)
+    assert sum(ledger.counts().values()) == 9
+    states = [one.state.name for one in study_of(ledger).trials]
+    assert states.count("COMPLETE") == 9
+    assert set(states) <= {"COMPLETE", "FAIL"}  # asked for and never written down, at most
+
+
+def test_the_best_is_an_experiment_that_composes(planned, tmp_path):
+    words = ["+experiment=quickstart", "+sweep=augmentation", "trainer.epochs=2"]
+    ledger = planned(*words, search={"trials": 1, "space": {"optimizer": "choice(adamw,sgd)", "seed": "range(1,9)"}},
+                     stage="train")  # fmt: skip
+    source = Search(ledger, planner_of(ledger))
+    trial = source.ask(1)[0]
+    path = tmp_path / "conf" / "experiment" / "best.yaml"
+    path.parent.mkdir(parents=True)
+    path.write_text(experiment_text(ledger, trial, {"score": 0.5}))
+    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        found = check_overrides("train", [f"hydra.searchpath=[file://{tmp_path}/conf]", "+experiment=best"])
+        typed = check_overrides("train", [*words, *trial.words])
+    assert found.faults == []
+    assert found.config == typed.config
