@@ -211,7 +211,7 @@ def test_a_sweep_goes_on_after_a_failed_trial(home, lane_folder):
         code=1,
     )
     assert "1 failed, 1 finished" in out
-    assert "36 training frames make no batch of 6000" in out
+    assert "32 training frames make no batch of 6000" in out
 
 
 def test_sigterm_saves_and_resume_goes_on(home, lane_folder):

@@ -63,7 +63,7 @@ def parallel(rows: Sequence[Mapping[str, str]], values: Sequence[float], title: 
     for place, name in enumerate(names):
         low, high = _ends([row.get(name) for row in rows])
         for y, text in ((-0.07, low), (1.03, high)):
-            axes.text(place, y, text, ha="center", fontsize=6.5, color=INK)
+            axes.text(place, y, text, ha="center", fontsize=6.5, color=INK, in_layout=False)
     return plot_png(figure, axes, f"Values of all trials (the best tenth in colour), {title}", "", "")
 
 

@@ -14,6 +14,8 @@ from fakes.slurm.store import Store, file_name, host_names, nodes_text, spans, t
 from fakes.slurm.submit import minutes, script_options, warning
 from slurm.behaviour import TRAPS, TURNS, Behaviour, log, show, squeue, submit, wait_for, wait_state
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def slurm(tmp_path_factory):

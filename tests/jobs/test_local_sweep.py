@@ -75,7 +75,7 @@ def go_on(folder, environment):
     run(ledger)
 
 
-@pytest.mark.parametrize("delay", [0.4, 0.9])
+@pytest.mark.parametrize("delay", [0.4, pytest.param(0.9, marks=pytest.mark.slow)])
 def test_a_killed_launcher_loses_nothing_and_runs_nothing_twice(planned, delay, monkeypatch):
     monkeypatch.setenv("TOY_STEP_S", "0.02")
     quiet = planned("seed=range(0,6)", "steps=12", folder="quiet", concurrent=3)

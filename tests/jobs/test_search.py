@@ -106,7 +106,9 @@ def study_of(ledger):
     return optuna.load_study(study_name=ledger.folder.name, storage=storage(str(ledger.folder / "study.journal")))
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "random", "cmaes", "nsga2", "qmc"])
+@pytest.mark.parametrize(
+    "sampler", ["tpe", *(pytest.param(name, marks=pytest.mark.slow) for name in ("random", "cmaes", "nsga2", "qmc"))]
+)
 def test_each_sampler_runs_to_its_end(planned, sampler):
     ledger = planned("steps=1", search={**SEARCH, "sampler": sampler}, concurrent=3)
     searched(ledger)
