@@ -5,7 +5,7 @@ import sys
 import typer
 from rich.markup import escape
 
-from avexp.cli import cache, dataset, run, sweep
+from avexp.cli import cache, check, dataset, run, sweep
 from avexp.core.errors import AvexpError, did_you_mean
 from avexp.core.progress import console
 from avexp.core.stage import Entry
@@ -27,6 +27,7 @@ app.add_typer(run.app, name="run")
 app.add_typer(dataset.app, name="dataset")
 app.add_typer(cache.app, name="cache")
 app.add_typer(sweep.app, name="sweep")
+app.add_typer(check.app, name="check")
 
 
 def main() -> None:
@@ -35,7 +36,7 @@ def main() -> None:
     if words and words[0] in STAGES:
         sys.argv = [f"avexp {words[0]}", *words[1:]]
         run_stage(STAGES[words[0]], words[1:])
-    known = [*STAGES, "run", "sweep", "dataset", "cache"]
+    known = [*STAGES, "run", "sweep", "dataset", "cache", "check"]
     if words and not words[0].startswith("-") and words[0] not in known:
         console.print(
             f"avexp: no command {words[0]}{did_you_mean(words[0], known)}; known: {', '.join(known)}", markup=False

@@ -73,6 +73,11 @@ class Trainer:
     clip_norm: float | None = 10.0
     ema_decay: float | None = None  # exponential moving average of the weights, a step
     early_stopping_patience: int | None = None  # validations without a better score
+    lr_scaling: str = (
+        "none"  # of optimizer.lr with the global batch: linear (Goyal 2017), sqrt (Krizhevsky 2014) or none
+    )
+    reference_batch: int = 16  # global batch that optimizer.lr is meant for
+    check_fabric: bool = False  # measure the network between ranks first, and say it
     monitor: str = "score"  # validation value to be best in (higher is better)
     channels_last: bool = True
     compile: bool = False  # torch.compile
@@ -88,7 +93,9 @@ class Trainer:
     )
 
     def __post_init__(self) -> None:
-        _ranges(self, latency_frames=(0, 1e6))
+        _ranges(self, latency_frames=(0, 1e6), reference_batch=(1, 1e9))
+        if self.lr_scaling not in ("none", "linear", "sqrt"):
+            raise ConfigError([f"trainer.lr_scaling: {self.lr_scaling} is none of none, linear, sqrt"])
         _ranges(self, epochs=(1, 1e6), accumulate=(1, 1e6), validate_every_epochs=(1, 1e6), pictures=(0, 200))
         _ranges(
             self, checkpoint_every_steps=(1, 1e9), log_every_steps=(1, 1e9), ema_decay=(0.0, 1.0), clip_norm=(0, 1e9)

@@ -5,7 +5,9 @@ import logging
 import os
 import time
 import warnings
+from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +42,7 @@ from avexp.train.assemble import (
 from avexp.train.averages import Averages
 from avexp.train.chain import LossChain, tensor_digests
 from avexp.train.checkpointing import AtomicIO, StepCheckpoint, best_score, newest_valid
+from avexp.train.fabric import FabricCheck
 from avexp.train.module import Perception
 from avexp.train.precision import lightning_precision
 from avexp.train.predictor import read_checkpoint
@@ -49,6 +52,8 @@ from avexp.train.trial_reports import PruneTraining, TrialReports
 from avexp.train.truth import DatasetTruth
 
 CHECKPOINT_FORMAT = 1
+FABRIC = ("NCCL_", "GLOO_", "UCX_", "FI_")
+"""Variables that decide how ranks talk: noted down with each run."""
 
 
 def fit(config: TrainConfig, run: RunFolder) -> float:
@@ -91,6 +96,8 @@ def _fit_rank(config: TrainConfig, run: RunFolder, dataset: Any) -> float:
     journal = Journal(tracker, config.trainer.log_every_steps, meter)
     chain = LossChain(run, config.trainer.log_every_steps)
     callbacks = [chain, journal, checkpoint, stop, TrainBar(module.steps), TrialReports(run)]
+    if config.trainer.check_fabric:
+        callbacks = [*callbacks, FabricCheck(tracker)]
     trainer = _trainer(config, run, module.steps, callbacks, rank)
     began = time.time()
     status = "failed"
@@ -117,7 +124,7 @@ def _module(config: TrainConfig, data: Data) -> Perception:
         network=make_network(config.model, classes, config.seed),
         augmentation=make_augmentation(config),
         postprocess=make_postprocess(config.postprocess),
-        optimizer=build(config.optimizer, "optimizer"),
+        optimizer=_scaled(config),
         schedule=build(config.schedule, "schedule"),
         truth=DatasetTruth(data.dataset, data.val_rows),
         seed=config.seed,
@@ -126,6 +133,15 @@ def _module(config: TrainConfig, data: Data) -> Perception:
         channels_last=config.trainer.channels_last,
         compiled=config.trainer.compile,
     )
+
+
+def _scaled(config: TrainConfig) -> Callable[..., Any]:
+    """The optimizer, its rate scaled with the global batch."""
+    optimizer: Callable[..., Any] = build(config.optimizer, "optimizer")
+    factor = launch.lr_factor(config)
+    if factor == 1.0 or not isinstance(optimizer, partial):
+        return optimizer
+    return partial(optimizer, lr=float(optimizer.keywords["lr"]) * factor)
 
 
 def _family() -> int:
@@ -163,7 +179,8 @@ def _announce(config: TrainConfig, run: RunFolder, data: Data, module: Perceptio
     precision, reason = lightning_precision(config)
     parameters = sum(value.numel() for value in module.network.parameters())
     derived = {"steps": module.steps, "precision": precision, "precision_reason": reason, "parameters": parameters}
-    derived["global_batch"] = config.loader.batch_size * launch.ranks_wanted(config) * config.trainer.accumulate
+    derived |= {"global_batch": launch.global_batch(config), "lr_factor": launch.lr_factor(config)}
+    derived["fabric_environment"] = {name: value for name, value in os.environ.items() if name.startswith(FABRIC)}
     write_text(run.derived, OmegaConf.to_yaml(OmegaConf.create(derived)))
     tags = {"stage": "train", "experiment": config.name, **sweep_tags(run)}
     tracker.start(run.path, run.id, f"{run.name}/{run.id}", _params(config), tags)

@@ -27,6 +27,17 @@ def ranks_wanted(config: TrainConfig) -> int:
     return max(1, devices(config)) * max(1, config.hardware.nodes)
 
 
+def global_batch(config: TrainConfig) -> int:
+    """Frames of one optimizer step, over all ranks."""
+    return config.loader.batch_size * ranks_wanted(config) * config.trainer.accumulate
+
+
+def lr_factor(config: TrainConfig) -> float:
+    """By which the learning rate is scaled for this global batch: Goyal et al. 2017 (linear), Krizhevsky 2014 (sqrt)."""
+    power = {"none": 0.0, "linear": 1.0, "sqrt": 0.5}[config.trainer.lr_scaling]
+    return float((global_batch(config) / config.trainer.reference_batch) ** power)
+
+
 def devices(config: TrainConfig) -> int:
     """Processes a node: one a GPU; on a CPU as many as ``hardware.devices`` says."""
     return max(1, config.hardware.devices)

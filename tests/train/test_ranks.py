@@ -102,3 +102,25 @@ def test_a_rank_that_fails_ends_the_run_with_one_line(tiny_config, capfd):
         fit(config, run)
     assert "make no batch of 4000 on 2 rank(s)" in (run.path / "rank1.txt").read_text()
     assert "Traceback" not in capfd.readouterr().err
+
+
+def test_the_fabric_is_measured_when_asked_and_said(tiny_config, capfd):
+    config, run = tiny_config(
+        *PLAIN, "hardware.devices=2", "loader.batch_size=3", "trainer.check_fabric=true", "trainer.epochs=1"
+    )
+    fit(config, run)
+    assert "fabric: 2 ranks: all-reduce" in capfd.readouterr().out
+    assert any(name == "fabric/latency_us" for _, name, _ in values_of(run, "fabric"))
+
+
+def test_the_rate_is_scaled_with_the_global_batch(tiny_config):
+    from avexp.train.launch import lr_factor
+
+    for rule, factor in (("none", 1.0), ("linear", 3.0), ("sqrt", 3.0**0.5)):
+        config, _ = tiny_config(f"trainer.lr_scaling={rule}", "trainer.reference_batch=4", "trainer.accumulate=2")
+        assert lr_factor(config) == pytest.approx(factor)
+    config, run = tiny_config(*PLAIN, "trainer.lr_scaling=linear", "trainer.reference_batch=3", "trainer.epochs=1")
+    fit(config, run)
+    rates = [value for _, name, value in values_of(run, "train/lr")]
+    assert max(rates) == pytest.approx(0.02, rel=0.05)
+    assert "lr_factor: 2.0" in run.derived.read_text()
