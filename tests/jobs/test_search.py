@@ -157,6 +157,7 @@ def go_on(folder, environment):
     searched(ledger)
 
 
+@pytest.mark.slow
 def test_a_killed_search_is_resumed_and_extended(planned, monkeypatch):
     monkeypatch.setenv("TOY_STEP_S", "0.05")
     ledger = planned("steps=6", search={**SEARCH, "trials": 6}, concurrent=2)
