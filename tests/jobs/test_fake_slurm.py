@@ -8,6 +8,7 @@ from fakes.slurm.fake_slurm import FakeSlurm
 from slurm.sweeps import Runner, assert_as_if_nothing_happened, disturb, environment
 
 from avexp.jobs.ledger import Ledger, State
+from avexp.jobs.slurm import SlurmBackend
 from avexp.jobs.sweep import run
 
 QUICK = {"grace_s": 1.0}
@@ -18,6 +19,7 @@ def slurm(tmp_path, monkeypatch):
     with FakeSlurm(tmp_path / "slurm", slots=4, requeue_s=0.1) as fake:
         for name, value in fake.variables().items():
             monkeypatch.setenv(name, value)
+        monkeypatch.setattr(SlurmBackend, "poll_s", (0.2, 1.0))
         yield fake
 
 
