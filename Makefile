@@ -35,8 +35,8 @@ check: dev ## style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-test: check ## the whole suite
-	$(BIN)/python -m pytest -m "not slow and not slurm"
+test: check ## the whole suite, on two cores
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not slurm"
 
 long: dev ## the marked longer tests
 	$(BIN)/python -m pytest -m slow

@@ -20,11 +20,11 @@ ROOT = HERE.parent
 EPOCHS = 9
 WORDS = [
     "+experiment=quickstart", "hydra/sweeper=search", "model/heads=[lanes]", "model.width_px=160", "model.height_px=96",
-    "data.name=search_bench", "data.reader.train_sessions=48", "data.reader.val_sessions=16", f"trainer.epochs={EPOCHS}",
+    "data.name=search_bench", "data.reader.train_sessions=24", "data.reader.val_sessions=12", f"trainer.epochs={EPOCHS}",
     "trainer.validate_every_epochs=1", "trainer.pictures=0", "store=none", "hydra.sweeper.sampler=random",
     "hydra.sweeper.objectives={lanes/f1:maximize}", "optimizer=choice(adamw,sgd)",
-    "optimizer.lr='tag(log,interval(1e-4,1e-1))'", "optimizer.weight_decay='tag(log,interval(1e-5,1e-1))'",
-    "loader.batch_size=choice(4,8,16)", "model.backbone.widths='choice([8,16,24,32],[16,32,48,64],[24,48,72,96])'",
+    "optimizer.lr=tag(log,interval(1e-4,1e-1))", "optimizer.weight_decay=tag(log,interval(1e-5,1e-1))",
+    "loader.batch_size=choice(4,8,16)", "model.backbone.widths=choice([8,16,24,32],[16,32,48,64],[24,48,72,96])",
 ]  # fmt: skip
 PRUNERS = {
     "random": [],

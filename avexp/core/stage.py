@@ -270,7 +270,7 @@ def _hydra(entry: Entry, line: CommandLine, folder: Path | None) -> int:
         return _job(entry, config, results, line.multirun)
 
     # what avexp's sweepers and launchers (launchers/) need to know beyond Hydra's own words, and answer
-    asked = SweepWords(entry=entry, line=line, typed=sys.argv[1:])
+    asked = SweepWords(entry=entry, line=line, typed=line.for_hydra())
     job.avexp = asked  # type: ignore[attr-defined]
     decorated: Callable[[], Any] = hydra.main(
         version_base="1.3", config_path=str(conf_folder()), config_name=entry.stage
@@ -295,7 +295,7 @@ class SweepWords:
     Attributes:
         entry: the stage.
         line: what was typed.
-        typed: the words for Hydra.
+        typed: the same, for a person to type again.
         exit_code: of a sweep that the sweeper ran; None if it was another's.
         fault: that stopped it: Hydra would print a traceback of it.
     """

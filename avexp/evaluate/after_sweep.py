@@ -12,6 +12,7 @@ from avexp.core.progress import console
 from avexp.core.run_folder import RunFolder
 from avexp.jobs.best import best_trials, experiment_text, objectives_of, value_of
 from avexp.jobs.ledger import Ledger, State, Trial
+from avexp.jobs.show import rounded
 from avexp.jobs.study import importances_of
 from avexp.report import sweep_plots
 from avexp.report.html import Card, Report
@@ -93,7 +94,8 @@ def _pictures(ledger: Ledger) -> dict[str, tuple[bytes, str]]:
     first, direction = next(iter(objectives.items()))
     only = len(objectives) == 1
     values = [value_of(trial, first, only) if trial.state is State.finished else None for trial in trials]
-    pruned = [place for place, trial in enumerate(trials) if trial.state is State.pruned]
+    reached = {place: value_of(one, first, only) for place, one in enumerate(trials) if one.state is State.pruned}
+    pruned = {place: value for place, value in reached.items() if value is not None}
     if not any(value is not None for value in values):
         return found
     maximize = direction == "maximize"
@@ -136,13 +138,13 @@ def _report(
     if pictures:
         report.section("The sweep").plots([pictures[name] for name in pictures])
     objectives = objectives_of(ledger)
-    columns = ["trial", "state", *objectives, "changes", "why"]
+    columns = ["trial", "state", *objectives, "why", "changes"]
     rows = []
     for trial in list(ledger.each())[:MOST_ROWS]:
         values_ = [value_of(trial, name, len(objectives) == 1) for name in objectives]
         cells = ["-" if value is None else f"{value:.4f}" for value in values_]
         why = f"as trial {trial.same_as}" if trial.same_as is not None else trial.reason.partition("\n")[0]
-        rows.append([str(trial.number), str(trial.state), *cells, " ".join(trial.words), why])
+        rows.append([str(trial.number), str(trial.state), *cells, why, " ".join(map(rounded, trial.words))])
     report.section("Trials").table(Table(columns, rows, numbers=frozenset(range(2, 2 + len(objectives)))))
     return report
 

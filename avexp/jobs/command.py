@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -10,6 +11,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from avexp.core.command_line import program
 from avexp.core.errors import RunError
 from avexp.core.progress import bar, console
 from avexp.core.stage import SweepWords
@@ -47,7 +49,7 @@ def plan_of(
         launcher=Launcher.of(settings),
         config_dirs=asked.config_dirs,
         search=search,
-        command=" ".join([Path(sys.argv[0]).name, *asked.typed]),
+        command=f"{program()} {shlex.join(asked.typed)}",
     )
 
 

@@ -100,11 +100,17 @@ def _cells(ledger: Ledger, trial: Trial) -> dict[str, str]:
 
 
 def short(word: str) -> str:
-    """An override for a table: the key's end, and a number's first digits."""
+    """An override for a narrow table: the key's end, and a number's first digits."""
+    key, _, text = rounded(word).partition("=")
+    return f"{key.rpartition('.')[2].rpartition('/')[2]}={text}"
+
+
+def rounded(word: str) -> str:
+    """An override with a number's first digits."""
     key, _, text = word.partition("=")
     with suppress(ValueError):
         text = f"{float(text):.4g}"
-    return f"{key.rpartition('.')[2].rpartition('/')[2]}={text}"
+    return f"{key}={text}"
 
 
 def table(ledger: Ledger, everything: bool = False) -> None:

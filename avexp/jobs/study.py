@@ -27,6 +27,8 @@ OWN_OPTIONS: dict[str, dict[str, Any]] = {
     # trials run side by side: a living one counts as a bad one, so that the next goes elsewhere
     "tpe": {"multivariate": True, "group": True, "constant_liar": True},
 }
+ENOUGH = 5
+"""Finished trials below which importances are made up."""
 DIRECTIONS = ("maximize", "minimize")
 
 
@@ -135,6 +137,8 @@ def importances_of(ledger: Ledger) -> dict[str, float]:
     address = str(search.get("storage") or ledger.folder / "study.journal")
     try:
         study = optuna.load_study(study_name=search.get("study") or ledger.folder.name, storage=storage(address))
+        if sum(frozen.state.name == "COMPLETE" for frozen in study.get_trials(deepcopy=False)) < ENOUGH:
+            return {}
         target = (lambda frozen: frozen.values[0]) if len(search["objectives"]) > 1 else None
         found = optuna.importance.get_param_importances(study, target=target)
     except (KeyError, ValueError, RuntimeError):

@@ -8,12 +8,12 @@ import numpy.typing as npt
 from avexp.report.plots import COLOURS, INK, plot_axes, plot_png
 
 
-def history(values: Sequence[float | None], pruned: Sequence[int], title: str, maximize: bool = True) -> bytes:
+def history(values: Sequence[float | None], pruned: Mapping[int, float], title: str, maximize: bool = True) -> bytes:
     """Each trial's value, and the best so far.
 
     Args:
         values: by trial in the order of their end; None where there is none.
-        pruned: places of trials that were ended early.
+        pruned: place and last value of trials that were ended early.
         title: the objective.
         maximize: whether more is better.
     """
@@ -21,9 +21,8 @@ def history(values: Sequence[float | None], pruned: Sequence[int], title: str, m
     known = [(place, value) for place, value in enumerate(values) if value is not None]
     xs, ys = [place for place, _ in known], [value for _, value in known]
     axes.scatter(xs, ys, s=16, color=COLOURS[0], alpha=0.75, label="trial", linewidths=0)
-    floor = min(ys, default=0.0) if maximize else max(ys, default=0.0)
-    early = [place for place in pruned if place not in xs]
-    axes.scatter(early, [floor] * len(early), s=16, marker="x", color=COLOURS[7], label="pruned")
+    if pruned:
+        axes.scatter(list(pruned), list(pruned.values()), s=16, marker="x", color=COLOURS[7], label="pruned")
     if ys:
         best = np.maximum.accumulate(ys) if maximize else np.minimum.accumulate(ys)
         axes.step(xs, best, where="post", color=COLOURS[1], linewidth=1.8, label="best so far")
@@ -57,13 +56,14 @@ def parallel(rows: Sequence[Mapping[str, str]], values: Sequence[float], title: 
         strong = rank[place] >= 0.9
         colour = COLOURS[1] if strong else COLOURS[0]
         axes.plot(scaled[:, place], color=colour, alpha=0.9 if strong else 0.12 + 0.3 * rank[place], linewidth=1.4)
+    ends = [_ends([row.get(name) for row in rows]) for name in names] + [_ends(list(map(str, values)))]
     labels = [name.rpartition(".")[2].rpartition("/")[2] for name in names] + [title]
-    axes.set_xticks(range(len(labels)), labels, rotation=20, ha="right", fontsize=8)
+    axes.set_xticks(
+        range(len(labels)), [f"{low}\n{label}" for label, (low, _) in zip(labels, ends, strict=True)], fontsize=8
+    )
     axes.set_yticks([])
-    for place, name in enumerate(names):
-        low, high = _ends([row.get(name) for row in rows])
-        for y, text in ((-0.07, low), (1.03, high)):
-            axes.text(place, y, text, ha="center", fontsize=6.5, color=INK, in_layout=False)
+    for place, (_, high) in enumerate(ends):
+        axes.text(place, 1.03, high, ha="center", fontsize=8, color=INK, in_layout=False)
     return plot_png(figure, axes, f"Values of all trials (the best tenth in colour), {title}", "", "")
 
 
