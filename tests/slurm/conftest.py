@@ -1,7 +1,8 @@
 """A real SLURM for the tests here. They run only when asked for: ``pytest -m slurm tests/slurm``."""
 
 import pytest
-from slurm.cluster import Cluster, UnavailableError
+from slurm.cluster import Cluster
+from slurm.packages import UnavailableError
 
 pytest.register_assert_rewrite("slurm.behaviour")
 

@@ -11,8 +11,11 @@ from pathlib import Path
 import psutil
 import pytest
 from slurm import cluster as own
+from slurm import packages
 from slurm.behaviour import TRAPS, TURNS, Behaviour, log, show, squeue, submit, wait_for, wait_state
-from slurm.cluster import Cluster, UnavailableError, install
+from slurm.cluster import Cluster
+from slurm.packages import UnavailableError, install
+from slurm.processes import alive, living
 
 pytestmark = pytest.mark.slurm
 
@@ -97,7 +100,7 @@ def test_two_nodes_and_stop(cluster, tmp_path):
         steps = other._steps()
         assert {"node1", "node2"} == other._up()
     assert not folder.exists()
-    assert not [process for process in steps if own._alive(process)]
+    assert not [process for process in steps if alive(process)]
     assert cluster._up() == set(cluster.names)
     other.stop()
 
@@ -130,19 +133,19 @@ def test_a_killed_owner(cluster):
         folder = Path(process.stdout.readline().strip())
         process.send_signal(signal.SIGKILL)
     left = [Path(path).read_text() for path in folder.glob("run/*.pid")]
-    assert len([one for one in left if own._living(one)]) == 3
+    assert len([one for one in left if living(one)]) == 3
     own.reap()
     assert not folder.exists()
-    assert not [one for one in left if own._living(one)]
+    assert not [one for one in left if living(one)]
     assert cluster.folder.exists()
 
 
 def test_unavailable(monkeypatch):
-    monkeypatch.setattr(own, "_missing", lambda packages: packages)
-    monkeypatch.setattr(own.os, "getuid", lambda: 1000)
+    monkeypatch.setattr(packages, "_missing", lambda packages: packages)
+    monkeypatch.setattr(packages.os, "getuid", lambda: 1000)
     with pytest.raises(UnavailableError, match="as root: apt-get install munge slurmctld slurmd slurm-client$"):
         install()
-    monkeypatch.setattr(own.shutil, "which", lambda name: None)
+    monkeypatch.setattr(packages.shutil, "which", lambda name: None)
     with pytest.raises(UnavailableError, match="no apt-get"):
         install()
 
