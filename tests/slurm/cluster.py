@@ -165,12 +165,21 @@ class Cluster:
         """Only the daemon dies: its jobs run on."""
         kill([daemon for daemon in [self._process(node)] if daemon])
 
-    def restart_controller(self, down_s=0.0):
-        """slurmctld ends, is away for down_s seconds, and comes back with its saved state; returns when it has its nodes."""
+    def kill_tasks(self, node):
+        """The daemon dies, and what the node's jobs run; slurmstepd stays to tell of it."""
+        self.kill_slurmd(node)
+        kill([process for process in self._steps(node) if not process.name().startswith("slurmstepd")])
+
+    def stop_controller(self):
+        """slurmctld ends; nothing is answered until restart_controller."""
         controller = self._process("slurmctld")
         controller.terminate()
         gone([controller], 15)
-        time.sleep(down_s)
+
+    def restart_controller(self):
+        """slurmctld ends, where it has not, and comes back with its saved state; returns when it has its nodes."""
+        if self._process("slurmctld"):
+            self.stop_controller()
         self._start_controller()
         living = {name for name in self.names if self._process(name)}
         self._wait("nodes after the restart", lambda: living <= self._up())

@@ -12,8 +12,9 @@ import psutil
 import pytest
 from slurm import cluster as own
 from slurm import packages
-from slurm.behaviour import TRAPS, TURNS, Behaviour, log, show, squeue, submit, wait_for, wait_state
+from slurm.behaviour import Behaviour
 from slurm.cluster import Cluster
+from slurm.jobs import TRAPS, TURNS, log, show, squeue, submit, wait_for, wait_state
 from slurm.packages import UnavailableError, install
 from slurm.processes import alive, living
 
@@ -28,32 +29,19 @@ def slurm(cluster):
 
 
 class TestReal(Behaviour):
-    pass
-
-
-def test_power_cut(slurm, tmp_path):
-    job = submit(slurm, tmp_path, f"WHO=batch\n{TRAPS}echo $$ > pid\n{TURNS}", "--nodelist=node2", "--open-mode=append")
-    log(tmp_path, job, "batch start 0")
-    pid = int((tmp_path / "pid").read_text())
-    slurm.power_cut("node2")
-    assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-    assert squeue(slurm, job, "%T") == ["RUNNING"], "nobody has told the controller"
-    wait_state(slurm, job, "PENDING", seconds=90)
-    assert show(slurm, job)["Restarts"] == "1"
-    assert log(tmp_path, job) == ["batch start 0"], "not a signal before"
-    slurm.power_on("node2")
-    log(tmp_path, job, "batch start 1", seconds=60)
-    (tmp_path / "enough").touch()
-    wait_state(slurm, job, "COMPLETED")
+    test_time_limit = None  # in test_limits.py: it takes a minute and more
 
 
 def test_power_cut_without_requeue(slurm, tmp_path):
-    job = submit(slurm, tmp_path, "sleep 100", "--nodelist=node3", "--no-requeue")
-    wait_state(slurm, job, "RUNNING")
+    job = submit(slurm, tmp_path, f"WHO=batch\n{TRAPS}echo $$ > pid\n{TURNS}", "--nodelist=node3", "--no-requeue")
+    log(tmp_path, job, "batch start 0")
     slurm.power_cut("node3")
+    assert not psutil.pid_exists(pid := int((tmp_path / "pid").read_text())) or not alive(psutil.Process(pid))
+    assert squeue(slurm, job, "%T") == ["RUNNING"], "nobody has told the controller"
     slurm.report_down("node3")
     wait_state(slurm, job, "NODE_FAIL", seconds=10)
     assert show(slurm, job)["Reason"] == "NodeDown"
+    assert log(tmp_path, job) == ["batch start 0"], "not a signal before"
     slurm.power_on("node3")
     with pytest.raises(ValueError, match="node9 is not up"):
         slurm.power_cut("node9")
