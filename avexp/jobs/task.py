@@ -18,7 +18,7 @@ from typing import Any  # noqa: E402
 
 REQUEUED = 75
 """Exit code of a job that was stopped and goes on later (EX_TEMPFAIL)."""
-SAY_S = 5.0
+SAY_S = 3.0
 """A rank that is left alone waits so long for the one that failed to say why [s]: its end ends all of them."""
 WATCH_S = 5.0
 """How often a start looks whether it was overtaken [s]."""

@@ -274,6 +274,16 @@ sleep 20; echo never"""
         assert squeue(slurm, stuck, "%T %r %E") == [f"PENDING DependencyNeverSatisfied afterok:{first}(failed)"]
         slurm.call("scancel", stuck)
 
+    def test_dependencies_on_arrays(self, slurm, tmp_path):
+        pair = submit(slurm, tmp_path, "exit $SLURM_ARRAY_TASK_ID", "--array=0-1")
+        whole = submit(slurm, tmp_path, "true", f"--dependency=afterok:{pair}")
+        each = submit(slurm, tmp_path, "true", "--array=0-1", f"--dependency=aftercorr:{pair}")
+        after = submit(slurm, tmp_path, "true", f"--dependency=afterany:{pair}")
+        wait_state(slurm, after, "COMPLETED")
+        wait_for(lambda: sorted(squeue(slurm, each, "%K %T", "-r")) == ["0 COMPLETED", "1 PENDING"])
+        wait_for(lambda: squeue(slurm, whole, "%T %r") == ["PENDING DependencyNeverSatisfied"])
+        slurm.call("scancel", whole, each)
+
     @pytest.mark.parametrize(
         ("words", "status", "said"),
         [

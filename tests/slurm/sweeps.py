@@ -26,8 +26,8 @@ ROOT = Path(__file__).resolve().parents[2]
 TESTS = ROOT / "tests"
 TRAIN = [
     "+experiment=quickstart", "store=none", "data.reader.train_sessions=4", "data.reader.val_sessions=2",
-    "model.width_px=96", "model.height_px=64", "model.norm=group", "trainer.pictures=0", "trainer.epochs=3",
-    "trainer.validate_every_epochs=3", "trainer.ema_decay=null", "trainer.log_every_steps=1", "hardware.precision=fp32",
+    "model.width_px=96", "model.height_px=64", "model.norm=group", "trainer.pictures=0", "trainer.epochs=1",
+    "trainer.validate_every_epochs=1", "trainer.ema_decay=null", "trainer.log_every_steps=1", "hardware.precision=fp32",
     "optimizer=sgd", "optimizer.lr=0.01", "data.reader.seed=1",
 ]  # fmt: skip
 """A training of a few seconds that a killed one can be compared with."""
@@ -81,6 +81,10 @@ class Runner:
         self.process.send_signal(signal.SIGKILL)
         self.process.wait(10)
         self.start()
+
+    def end(self):
+        self.process.kill()
+        self.process.wait(10)
 
     def code(self, seconds):
         try:

@@ -47,22 +47,29 @@ def test_power_cut_without_requeue(slurm, tmp_path):
         slurm.power_cut("node9")
 
 
-@pytest.mark.parametrize(("asked", "first"), [("--signal=USR2@60", "USR2"), ("--comment=none", "TERM")])
-def test_preemption(slurm, tmp_path, asked, first):
-    body = f"cat > inner.sh <<'X'\nWHO=task\n{TRAPS}{TURNS}X\nsrun bash inner.sh"
-    head = f"#SBATCH {asked} --open-mode=append --time=10"
-    low = submit(slurm, tmp_path, body, "--exclusive", "--nodelist=node1", head=head)
-    log(tmp_path, low, "task start 0")
-    high = submit(slurm, tmp_path, "sleep 1", "--partition=urgent", "--exclusive", "--nodelist=node1")
-    lines = log(tmp_path, low, f"task {first}")
-    assert lines == ["task start 0", f"task {first}"], "its own signal first, where it has one"
+def test_preemption(slurm, tmp_path):
+    """A job's own signal comes first, where it has one; each is preempted on a node of its own."""
+    asked = {"node1": ("--signal=USR2@60", "USR2"), "node2": ("--comment=none", "TERM")}
+    body = f"cat > inner$SLURM_JOB_ID.sh <<'X'\nWHO=task\n{TRAPS}{TURNS}X\nsrun bash inner$SLURM_JOB_ID.sh"
+    low, high = {}, []
+    for node, (option, _) in asked.items():
+        head = f"#SBATCH {option} --open-mode=append --time=10"
+        low[node] = submit(slurm, tmp_path, body, "--exclusive", f"--nodelist={node}", head=head)
+    for node in asked:
+        log(tmp_path, low[node], "task start 0")
+        high.append(submit(slurm, tmp_path, "sleep 1", "--partition=urgent", "--exclusive", f"--nodelist={node}"))
+    for node, (_, first) in asked.items():
+        assert log(tmp_path, low[node], f"task {first}") == ["task start 0", f"task {first}"]
     time.sleep(1)
-    assert squeue(slurm, low, "%T") == ["RUNNING"], "a grace"
-    wait_state(slurm, high, "COMPLETED", seconds=60)
-    assert squeue(slurm, low, "%T")[0] in ("PENDING", "RUNNING")
-    log(tmp_path, low, "task start 1", seconds=60)
+    assert [squeue(slurm, job, "%T") for job in low.values()] == [["RUNNING"]] * 2, "a grace"
+    for job in high:
+        wait_state(slurm, job, "COMPLETED", seconds=60)
+    assert all(squeue(slurm, job, "%T")[0] in ("PENDING", "RUNNING") for job in low.values())
+    for job in low.values():
+        log(tmp_path, job, "task start 1", seconds=60)
     (tmp_path / "enough").touch()
-    wait_state(slurm, low, "COMPLETED")
+    for job in low.values():
+        wait_state(slurm, job, "COMPLETED")
 
 
 def test_jobs_outlive_slurmd_and_controller(slurm, tmp_path):

@@ -7,7 +7,7 @@ import time
 import pytest
 from slurm.cluster import Cluster
 from slurm.jobs import submit, wait_for
-from slurm.sweeps import Runner, assert_survived, begun, empty, environment, plan_in, pointed_at, run_while
+from slurm.sweeps import Runner, assert_survived, begun, environment, plan_in, pointed_at, run_while
 
 from avexp.jobs.ledger import Ledger, State
 from avexp.jobs.sweep import run
@@ -138,7 +138,7 @@ def test_preemption_saves_and_goes_on(planned, slurm, tmp_path, monkeypatch):
 def test_slurmctld_restarts(tmp_path):
     """A trial that goes on meanwhile, one that ends, and one that wants back into the queue when nobody takes it."""
     with Cluster(1, gpus=0, settings="MessageTimeout=2") as cluster, pointed_at(cluster, TOY_STEP_S=STEP_S):
-        ledger = plan_in(tmp_path / "outputs" / "ci" / "x" / "sweep", "seed=1", "steps=70,16,71")
+        ledger = plan_in(tmp_path / "outputs" / "ci" / "x" / "sweep", "seed=1", "steps=70,16,30")
 
         def act():
             jobs = [begun(ledger, number) for number in range(3)]
@@ -173,32 +173,25 @@ def test_a_killed_launcher_finds_its_jobs_again(planned, slurm, tmp_path):
         assert_survived(Ledger(ledger.folder), number)
 
 
-def test_memory_limits_and_what_only_accounting_remembers(tmp_path):
-    """SLURM ends what takes too much, and forgets soon: a controller that comes late asks sacct."""
-    settings = "JobAcctGatherParams=OverMemoryKill\nMinJobAge=2"
+def test_memory_limits_and_a_power_cut_with_accounting(tmp_path):
+    """SLURM ends what takes too much: once is bad luck, always is a reason. sacct says NODE_FAIL of what is queued again."""
+    settings = "JobAcctGatherParams=OverMemoryKill\nJobAcctGatherFrequency=task=1"
     with (
         Cluster(4, cpus=1, gpus=0, accounting=True, settings=settings) as cluster,
         pointed_at(cluster, TOY_STEP_S=STEP_S),
     ):
-        folder = tmp_path / "outputs" / "ci" / "x"
-        late = plan_in(folder / "late", "seed=3", "steps=15")
-        run(late, submit_only=True)
-        os.kill(begun(late)["pid"], signal.SIGKILL)
-        memory = plan_in(folder / "memory", "seed=3", "steps=15", "only=[],[hog once],[hog]")
+        folder = tmp_path / "outputs" / "ci" / "x" / "sweep"
+        ledger = plan_in(folder, "seed=3", "steps=15", "only=[],[hog once],[hog]")
 
         def cut():
-            node = begun(memory)["node"]
-            cluster.power_cut(node)
-            cluster.report_down(node)
+            start = begun(ledger)
+            cluster.power_cut(start["node"])
+            cluster.report_down(start["node"])
+            wait_for(lambda: "NODE_FAIL" in cluster.call("sacct", "-n", "-X", "-D", "-j", start["job"]).stdout)
 
-        run_while(memory, cluster, cut)
-        assert_survived(memory, 0, count=2)
-        assert_survived(memory, 1, count=2, attempts=2)
-        hog = memory.trial(2)
+        run_while(ledger, cluster, cut)
+        assert_survived(ledger, 0, count=2)
+        assert_survived(ledger, 1, count=2, attempts=2)
+        hog = ledger.trial(2)
         assert (hog.state, hog.attempts) == (State.failed, 3)
         assert hog.reason.startswith("out of memory in 3 starts from step 0; ask for more")
-        assert cluster.call("squeue", "-h", "-t", "all", "-o", "%i").stdout == "", "it has forgotten"
-        run(late)
-        assert_survived(late, count=2, attempts=2)
-        assert late.attempts()[0].state == "FAILED"
-        empty(cluster)
