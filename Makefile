@@ -46,7 +46,7 @@ slurm: dev ## sweeps on a real SLURM of several nodes on this machine (installs 
 
 bench: dev ## every benchmark, and bench/README.md from them
 	sh bench/setup.sh .venv-bench $(PYTHON)
-	for script in startup "loader --cameras 1" "loader --cameras 5" resume overhead plans world object_store; do \
+	for script in startup "loader --cameras 1" "loader --cameras 5" resume overhead plans world object_store sweeps submit search; do \
 		set -- $$script; name=$$1; shift; $(BIN)/python bench/$$name.py "$$@" || exit 1; done
 	$(BIN)/python bench/table.py
 

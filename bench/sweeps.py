@@ -20,6 +20,7 @@ from typing import Any
 from record import HERE, versions, write
 
 ROOT = HERE.parent
+MANY = 10_000
 BASIC = 60
 """Trials of the slow peer: its rate does not depend on their number."""
 APP = """
@@ -65,23 +66,42 @@ def plan(home: Path) -> dict[str, float]:
     return {"trials": int(done.stdout.split()[-1]), "cpu_s": round(cpu, 2), "memory_mib": round(after.ru_maxrss / 1024)}
 
 
+def resident_mib(pid: int) -> int:
+    """The most memory that a process has had so far [MiB]; 0 if it is gone."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) // 1024 for line in lines if line.startswith("VmHWM:")), 0)
+
+
 def local(home: Path, trials: int, peers: Path) -> dict[str, Any]:
     """Trials a second."""
     (home / "app.py").write_text(APP)
 
-    def seconds(*words: str) -> float:
-        began = time.perf_counter()
+    def sweep(*words: str) -> tuple[float, int]:
+        """Seconds, and the most memory of the launcher [MiB]."""
+        began, memory = time.perf_counter(), 0
         command = [sys.executable, str(home / "app.py"), "-m", *words, f"storage.outputs={home}/outputs"]
-        subprocess.run(command, env=environment(), capture_output=True, check=True, cwd=home, timeout=900)
-        return time.perf_counter() - began
+        with subprocess.Popen(command, env=environment(), stdout=subprocess.DEVNULL, cwd=home) as process:
+            while process.poll() is None:
+                memory = max(memory, resident_mib(process.pid))
+                time.sleep(0.05)
+        if process.returncode:
+            raise SystemExit(f"{' '.join(command)} ended with {process.returncode}")
+        return time.perf_counter() - began, memory
 
-    start = seconds("seed=1")  # of either launcher: Python, Hydra, planning one
-    ours = trials / (seconds(f"seed=range(0,{trials})", "hydra.launcher.concurrent=2") - start / 2)
-    basic_words = ["hydra/launcher=basic", "hydra/sweeper=basic"]
-    basic = BASIC / (seconds(f"seed=range(0,{BASIC})", *basic_words) - start / 2)
+    start, _ = sweep("seed=1")  # of either launcher: Python, Hydra, planning one
+    took, memory = sweep(f"seed=range(0,{trials})", "hydra.launcher.concurrent=2")
+    ours = trials / (took - start / 2)
+    took, _ = sweep(f"seed=range(0,{BASIC})", "hydra/launcher=basic", "hydra/sweeper=basic")
+    basic = BASIC / (took - start / 2)
+    many, memory_many = sweep(f"seed=range(0,{MANY})", "hydra.launcher.concurrent=2")
     found = {
         "trials": trials,
+        "memory_mib": memory,
         "ours_per_s": round(ours, 1),
+        "many": {"trials": MANY, "per_s": round(MANY / many, 1), "memory_mib": memory_many},
         "basic_per_s": round(basic, 1),
         "ratio": round(ours / basic, 1),
     }

@@ -125,6 +125,52 @@ def object_store(content: dict[str, Any]) -> Rows:
     yield "\nThe goal for the first epoch was 1.2. On loopback the store itself takes the cores that the epoch needs."
 
 
+def sweeps(content: dict[str, Any]) -> Rows:
+    """Planning, starting and watching."""
+    plan, watcher, local = (content["figures"][name] for name in ("plan", "watcher", "local"))
+    yield "| | measured | goal |\n|---|---|---|"
+    yield f"| {plan['trials']:,} trials planned: CPU | {plan['cpu_s']:.1f} s | 20 s |"
+    yield f"| memory of that process | {plan['memory_mib']} MiB | 200 MiB |"
+    yield f"| one look at {watcher['jobs']:,} jobs of a fake SLURM, one squeue: CPU | {watcher['cpu_s']:.2f} s | 1 s |"
+    yield f"| {local['trials']:,} no-op trials, local launcher | {local['ours_per_s']:.0f} trials/s | |"
+    many = local["many"]
+    yield f"| memory of the launcher meanwhile | {local['memory_mib']} MiB | |"
+    yield f"| {many['trials']:,} of them | {many['per_s']:.0f} trials/s | |"
+    yield f"| memory of the launcher meanwhile | {many['memory_mib']} MiB | 200 MiB |"
+    yield f"| Hydra's basic launcher, the same app | {local['basic_per_s']:.1f} trials/s: {local['ratio']:.0f}x | 5x |"
+    if "ray_per_s" in local:
+        yield f"| Ray Tune, a function that returns | {local['ray_per_s']:.1f} trials/s: {local['ray_ratio']:.0f}x | 5x |"
+
+
+def submit(content: dict[str, Any]) -> Rows:
+    """An idle SLURM."""
+    found = content["figures"]
+    yield "| from submission to the first line | median [s] | goal |\n|---|---|---|"
+    yield f"| `sbatch` of an empty script | {found['sbatch']:.2f} | |"
+    yield f"| a trial of a sweep | {found['avexp']:.2f} | |"
+    yield f"| later by | {found['later_s']:.2f} | 1.5 |"
+
+
+def search(content: dict[str, Any]) -> Rows:
+    """ASHA against random search."""
+    found = content["figures"]
+    yield f"{found['trials']} trials, lanes only, the same suggestions both times.\n"
+    yield "| seed | best lane F1, random | best, ASHA | epochs, random | epochs, ASHA | share | pruned |"
+    yield "|---|---|---|---|---|---|---|"
+    for row in found["rows"]:
+        random, asha = row["random"], row["asha"]
+        share, pruned = asha["epochs"] / random["epochs"], asha["states"].get("pruned", 0)
+        yield (
+            f"| {row['seed']} | {random['best']:.3f} | {asha['best']:.3f} | {random['epochs']} | {asha['epochs']} "
+            f"| {share:.2f} | {pruned} |"
+        )
+    best, spread = found["best"], found["spread"]
+    yield (
+        f"\nMean of the best {best['random']:.3f} (deviation {spread['random']:.3f}) and {best['asha']:.3f} "
+        f"({spread['asha']:.3f}), by {100 * found['epochs_share']:.0f} % of the epochs (goal 40 %)."
+    )
+
+
 SECTIONS: dict[str, tuple[str, Callable[[dict[str, Any]], Rows]]] = {
     "loader_1": ("Loader: 1280x720 q90 shards -> 640x360 uint8 batches of 32 with parsed labels", loader),
     "loader_5": ("Loader: five cameras of 1920x1080 a frame -> 960x540", loader),
@@ -132,6 +178,9 @@ SECTIONS: dict[str, tuple[str, Callable[[dict[str, Any]], Rows]]] = {
     "overhead": ("The framework over a bare PyTorch loop", overhead),
     "startup": ("CPU before a command answers", startup),
     "object_store": ("An epoch from an object store (SeaweedFS)", object_store),
+    "sweeps": ("Sweeps: planning, starting, watching", sweeps),
+    "submit": ("Sweeps: from submission to the trial's first line, on a real SLURM of this machine", submit),
+    "search": ("Searches: successive halving against random search", search),
     "plans": ("CPU plans against PyTorch eager, one frame, one thread", plans),
     "world": ("The synthetic world", world),
 }

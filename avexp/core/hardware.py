@@ -80,7 +80,7 @@ class Hardware:
     network: str = ""  # between nodes
     cache_gib: float = 0.0  # [GiB] level-0 cache
     power_w: float | None = None  # [W]
-    price_per_hour: float = 0.0  # [currency/h] of all nodes together
+    price_per_hour: float = 0.0  # [currency/h] of one GPU; of one node where it has none
     dla_cores: int = 0
     toolchain: Toolchain = field(default_factory=Toolchain)
     cluster: Cluster = field(default_factory=Cluster)

@@ -23,6 +23,8 @@ from avexp.jobs.task import revoked, starts
 REFUSED_S = 600.0
 """A scheduler that does not take jobs is asked again for so long [s]."""
 LOCK_S = 2.0
+LISTING_S = 1.0
+"""Results are looked for so often while the scheduler is left alone [s]."""
 MOST_LOCAL_BATCH = 256
 
 
@@ -107,7 +109,7 @@ class Controller:
                 self.show(self.ledger)
             pause = self.backend.poll_s[0] if moved else min(self.backend.poll_s[1], pause * 1.5)
             if not moved:
-                self.backend.wait(pause)
+                self._wait(pause)
         self.ledger.set_fact("stopped", self.stopped)
         if not self.stopped:
             self.ledger.set_fact("ended", time.time())
@@ -246,6 +248,12 @@ class Controller:
             self.stopped = self.settling.stopped
             self._call_back()
         return moved
+
+    def _wait(self, seconds: float) -> None:
+        """Until a result is there, or it is time to ask the scheduler again: it must not be asked often."""
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0 and not self._arrived():
+            self.backend.wait(min(left, LISTING_S))
 
     def _grace(self) -> float:
         return 0.2 if self.backend.name == "local" else self.rules.grace_s

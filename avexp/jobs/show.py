@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.progress import Progress as Bar
 from rich.table import Table
 
+from avexp.core.files import read_json
 from avexp.core.progress import LOG_EVERY_S, columns, console
 from avexp.jobs.ledger import ENDED, LIVING, Ledger, State, Trial
 from avexp.jobs.task import starts
@@ -114,7 +115,7 @@ def table(ledger: Ledger, everything: bool = False) -> None:
     more = len(trials) - SHOWN
     left_out = f"; {more} more rows: avexp sweep status --all" if more > 0 and not everything else ""
     console.print(", ".join(f"{count} {state}" for state, count in sorted(counts.items())) + left_out, markup=False)
-    console.print(cost_line(trials), markup=False)
+    console.print(cost_line(ledger.folder, trials), markup=False)
     console.print(f"sweep       {ledger.folder}", markup=False, soft_wrap=True)
     failed = [trial for trial in trials if trial.state is State.failed]
     for trial in failed[:5]:
@@ -140,7 +141,7 @@ def row_of(ledger: Ledger, trial: Trial) -> dict[str, Any]:
         "trial": trial.number, "state": str(trial.state), "value": trial.value if trial.value is not None else score,
         "words": trial.words, "step": last.get("step", ""), "eta": _eta(folder, last) if living else "",
         "node": attempts[-1].node if attempts else "", "job": attempts[-1].job if attempts else None,
-        "attempts": trial.attempts, "reason": trial.reason, "same_as": trial.same_as, "cost": trial.cost,
+        "attempts": trial.attempts, "reason": trial.reason, "same_as": trial.same_as, "cost": cost_of(ledger.folder, trial),
         "metrics": trial.metrics, "folder": str(folder),
     }  # fmt: skip
 
@@ -173,9 +174,30 @@ def last_line(path: Path) -> dict[str, Any]:
     return {}
 
 
-def cost_line(trials: list[Trial]) -> str:
-    """What it has cost so far."""
-    total = {name: sum(trial.cost.get(name, 0.0) for trial in trials) for name in ("cpu_hours", "gpu_hours", "money")}
+def cost_of(folder: Path, trial: Trial) -> dict[str, float]:
+    """What a trial has cost: of one that lives, as it was saved last, and the time since then."""
+    path = folder / str(trial.number) / "cost.json"
+    if trial.cost or not path.is_file():
+        return trial.cost
+    cost: dict[str, float] = read_json(path)
+    if trial.state is not State.running:
+        return cost
+    shape = json.loads(trial.shape)
+    nodes, devices = int(shape.get("nodes") or 1), int(shape.get("devices") or 1)
+    gpus = nodes * devices if shape.get("accelerator") == "cuda" else 0
+    since = max(0.0, time.time() - path.stat().st_mtime) / 3600
+    price = float(shape.get("price_per_hour") or 0.0)
+    return {
+        **cost,
+        "gpu_hours": cost["gpu_hours"] + since * gpus,
+        "money": cost["money"] + since * (gpus or nodes) * price,
+    }
+
+
+def cost_line(folder: Path, trials: list[Trial]) -> str:
+    """What a sweep has cost so far."""
+    costs = [cost_of(folder, trial) for trial in trials]
+    total = {name: sum(cost.get(name, 0.0) for cost in costs) for name in ("cpu_hours", "gpu_hours", "money")}
     parts = [f"{total['cpu_hours']:.2f} CPU-hours"]
     parts += [f"{total['gpu_hours']:.2f} GPU-hours"] if total["gpu_hours"] else []
     parts += [f"{total['money']:.2f} in money"] if total["money"] else []

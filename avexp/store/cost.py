@@ -21,7 +21,7 @@ class Cost:
         wall_s: time from beginning to end [s].
         cpu_hours: CPU time of all processes [h].
         gpu_hours: wall time times GPUs held [h].
-        money: wall time times the machine's price, in the currency of that price.
+        money: wall time times the price of what was held, in the currency of that price.
     """
 
     wall_s: float = 0.0
@@ -41,33 +41,38 @@ class Cost:
 class CostMeter:
     """Measures from its making on, and adds to what the file says of earlier parts of the run.
 
+    ``others_cpu_s`` is what other ranks have used since then [s]; whoever knows sets it.
+
     Args:
         file: the run's cost file; made by ``save``.
         gpus: GPUs held, over all nodes.
-        price_per_hour: of all machines held together, by the hardware profile; 0 for machines that cost nothing.
-        pid: top of the process tree whose CPU time counts; this process if None (of several ranks: their parent).
+        nodes: machines held where there are no GPUs; a share of one where others run on it.
+        price_per_hour: of one GPU, or of one node where there is none, by the hardware profile; 0 if it costs nothing.
 
     Raises:
         DataError: the file is damaged.
     """
 
-    def __init__(self, file: Path, gpus: int = 0, price_per_hour: float = 0.0, pid: int | None = None) -> None:
-        self.file, self.gpus, self.price_per_hour = file, gpus, price_per_hour
-        self._pid = os.getpid() if pid is None else pid
+    def __init__(self, file: Path, gpus: int = 0, nodes: float = 1.0, price_per_hour: float = 0.0) -> None:
+        self.file, self.gpus, self.price = file, gpus, (gpus or nodes) * price_per_hour
+        self.others_cpu_s = 0.0
         self._earlier = _read(file)
         self._began = time.monotonic()
-        self._cpu_before_s = tree_cpu_s(self._pid)
+        self._cpu_before_s = tree_cpu_s(os.getpid())
         self._cpu_s = 0.0
+
+    def cpu_s(self) -> float:
+        """CPU time of this process and those below it since the beginning [s]."""
+        # a process that was not reaped by its parent takes its time with it: the sum must not fall
+        self._cpu_s = max(self._cpu_s, tree_cpu_s(os.getpid()) - self._cpu_before_s)
+        return self._cpu_s
 
     def now(self) -> Cost:
         """The run's cost so far."""
         wall_s = time.monotonic() - self._began
-        # a process that was not reaped by its parent takes its time with it: the sum must not fall
-        self._cpu_s = max(self._cpu_s, tree_cpu_s(self._pid) - self._cpu_before_s)
+        cpu_hours = (self.cpu_s() + self.others_cpu_s) / SECONDS_PER_HOUR
         hours = wall_s / SECONDS_PER_HOUR
-        return self._earlier + Cost(
-            wall_s, self._cpu_s / SECONDS_PER_HOUR, hours * self.gpus, hours * self.price_per_hour
-        )
+        return self._earlier + Cost(wall_s, cpu_hours, hours * self.gpus, hours * self.price)
 
     def save(self) -> Cost:
         """The cost so far, also in the file; after a kill the run is charged up to its last save."""

@@ -94,7 +94,8 @@ def _fit_rank(config: TrainConfig, run: RunFolder, dataset: Any) -> float:
     if rank.number == 0:
         _announce(config, run, data, module, tracker)
     gpus = launch.ranks_wanted(config) if config.hardware.accelerator.name == "cuda" else 0
-    meter = CostMeter(run.cost, gpus=gpus, price_per_hour=config.hardware.price_per_hour, pid=_family())
+    nodes = launch.nodes_held(config.hardware)
+    meter = CostMeter(run.cost, gpus=gpus, nodes=nodes, price_per_hour=config.hardware.price_per_hour)
     journal = Journal(tracker, config.trainer.log_every_steps, meter)
     chain = LossChain(run, config.trainer.log_every_steps)
     callbacks = [chain, journal, checkpoint, stop, TrainBar(module.steps), TrialReports(run)]
@@ -115,6 +116,7 @@ def _fit_rank(config: TrainConfig, run: RunFolder, dataset: Any) -> float:
         status = "stopped"
     finally:
         if rank.number == 0:
+            meter.save()
             report_tiers(data.dataset, tracker, trainer.global_step)
             _close(config, run, tracker, journal, quarantine, status, time.time() - began)
     return float(best_score(run).get(config.trainer.monitor, float("nan")))
@@ -144,11 +146,6 @@ def _scaled(config: TrainConfig) -> Callable[..., Any]:
     if factor == 1.0 or not isinstance(optimizer, partial):
         return optimizer
     return partial(optimizer, lr=float(optimizer.keywords["lr"]) * factor)
-
-
-def _family() -> int:
-    """The process whose whole tree is this run: the parent that started the ranks, or this one."""
-    return os.getppid() if launch.RANK_ENV in os.environ else os.getpid()
 
 
 def _about(config: TrainConfig, data: Data) -> dict[str, Any]:

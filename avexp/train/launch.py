@@ -15,6 +15,7 @@ from typing import Any
 from avexp.core import stop_flag
 from avexp.core.config import TrainConfig
 from avexp.core.errors import LostRankError, RunError
+from avexp.core.hardware import Hardware
 from avexp.core.run_folder import RunFolder
 from avexp.train.assemble import Rank
 from avexp.train.rendezvous import meet
@@ -42,6 +43,13 @@ def lr_factor(config: TrainConfig) -> float:
 def devices(config: TrainConfig) -> int:
     """Processes a node: one a GPU; on a CPU as many as ``hardware.devices`` says."""
     return max(1, config.hardware.devices)
+
+
+def nodes_held(hardware: Hardware) -> float:
+    """Machines that the run holds: of one that it shares with other trials, the share of its cores."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    share = min(1.0, allowed * max(1, hardware.devices) / (os.cpu_count() or 1))
+    return hardware.nodes * share
 
 
 def is_rank() -> bool:

@@ -83,11 +83,22 @@ class Journal(Callback):
         if getattr(pl_module, "validated_epoch", -1) == trainer.current_epoch:
             validated: dict[str, float] = pl_module.validated  # type: ignore[assignment]
             values |= {f"val/{name}": value for name, value in validated.items()}
+        self._charge(trainer)
         if trainer.is_global_zero:
-            values |= self.meter.save().values()
+            values |= self.meter.now().values()
             values["data/wait_share"] = self.wait_share
         self.tracker.log({**values, "epoch/number": float(trainer.current_epoch)}, trainer.global_step)
         self.sums, self.count = {}, 0
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """A run that is killed was charged up to where it goes on."""
+        self._charge(trainer)
+
+    def _charge(self, trainer: Trainer) -> None:
+        """Write the cost down, with what all ranks used. Every rank must call this."""
+        self.meter.others_cpu_s = sum(gathered(self.meter.cpu_s())) - self.meter.cpu_s()
+        if trainer.is_global_zero:
+            self.meter.save()
 
     @property
     def wait_share(self) -> float:

@@ -180,7 +180,8 @@ def test_a_killed_search_is_resumed_and_extended(planned, monkeypatch):
 
 
 def test_the_best_is_an_experiment_that_composes(planned, tmp_path):
-    words = ["+experiment=quickstart", "+sweep=augmentation", "trainer.epochs=2"]
+    sessions = ["data.reader.train_sessions=2", "data.reader.val_sessions=1"]
+    words = ["+experiment=quickstart", "+sweep=augmentation", "trainer.epochs=2", *sessions]
     ledger = planned(*words, search={"trials": 1, "space": {"optimizer": "choice(adamw,sgd)", "seed": "range(1,9)"}},
                      stage="train")  # fmt: skip
     source = Search(ledger, planner_of(ledger))

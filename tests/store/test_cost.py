@@ -18,11 +18,21 @@ def test_costs_add_up():
 
 
 def test_gpu_hours_and_money_follow_wall_time(tmp_path):
-    meter = CostMeter(tmp_path / "cost.json", gpus=8, price_per_hour=36.0)
+    meter = CostMeter(tmp_path / "cost.json", gpus=8, price_per_hour=4.5)
     time.sleep(0.05)
     cost = meter.now()
     assert cost.gpu_hours == pytest.approx(cost.wall_s / 3600 * 8)
-    assert cost.money == pytest.approx(cost.wall_s / 100)  # 36 an hour is a hundredth a second
+    assert cost.money == pytest.approx(cost.wall_s / 100)  # 8 times 4.5 an hour is a hundredth a second
+    shared = CostMeter(tmp_path / "cost.json", nodes=0.5, price_per_hour=72.0)
+    time.sleep(0.05)
+    cost = shared.now()
+    assert cost.money == pytest.approx(cost.wall_s / 100)
+
+
+def test_other_ranks_count(tmp_path):
+    meter = CostMeter(tmp_path / "cost.json")
+    meter.others_cpu_s = 7200.0
+    assert meter.now().cpu_hours == pytest.approx(2.0, abs=0.001)
 
 
 def test_children_count_living_and_ended(tmp_path):
