@@ -85,11 +85,17 @@ def together(config, run):
         raise ValueError("of the second rank")
     else:
         mark.touch()
+    if told == "ends first" and rank:
+        return None
+    if told == "ends first":
+        time.sleep(0.5)
+        assert run.state() == "running", "the first rank says how the run stands"
+        return work(config, run)
     if told != "stopped":
         raise LostRankError(str(run.path), "another rank is gone")
     while not stop_flag.asked():
         time.sleep(0.01)
-    return work(config, run) if rank == 0 else run.set_status("stopped")
+    return work(config, run) if rank == 0 else None
 
 
 def always_killed(config, run):

@@ -109,6 +109,13 @@ def test_the_rank_that_failed_says_why(planned, slurm):
     assert trial.reason.startswith("rank 1: ValueError: of the second rank (see rank1.txt)")
 
 
+def test_the_first_rank_says_how_the_run_stands(planned, slurm):
+    """Another one that ended before it said "finished" of a run that was stopped."""
+    ledger = of_two_ranks(planned, "ends first")
+    run(ledger)
+    assert_survived(ledger)
+
+
 def test_two_ranks_go_back_into_the_queue_once(planned, slurm):
     """One that ends badly would end the other one, which is about to ask for it."""
     ledger = of_two_ranks(planned, "stopped")
