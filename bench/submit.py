@@ -58,7 +58,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7)
     rounds = parser.parse_args().rounds
-    from slurm.cluster import Cluster, UnavailableError
+    from slurm.cluster import Cluster
+    from slurm.packages import UnavailableError
 
     times: dict[str, list[float]] = {"sbatch": [], "avexp": []}
     with suppress(UnavailableError), Cluster(4) as cluster:

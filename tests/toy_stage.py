@@ -3,13 +3,17 @@
 import hashlib
 import json
 import os
+import signal
 import time
 
 from avexp.core import stop_flag
+from avexp.core.errors import LostRankError
 from avexp.core.files import write_text
+from avexp.jobs.task import starts, step_of
 
 STEP_S = float(os.environ.get("TOY_STEP_S", "0.002"))
 EVERY = 2
+time.sleep(float(os.environ.get("TOY_IMPORT_S", "0")))  # as torch would
 
 
 def work(config, run):
@@ -20,10 +24,9 @@ def work(config, run):
         raise ValueError("told to fail")
     while state["step"] < config.steps:
         time.sleep(STEP_S)
-        state = {
-            "step": state["step"] + 1,
-            "digest": hashlib.sha256(f"{state['digest']}{state['step']}".encode()).hexdigest(),
-        }
+        state = {"step": state["step"] + 1, "digest": _next(**state)}
+        if "hog" in config.only or ("hog once" in config.only and state["step"] > EVERY and not _took(run)):
+            _take_memory(run)
         due = state["step"] % EVERY == 0 or stop_flag.asked() or state["step"] == config.steps
         if due:
             write_text(run.step_checkpoint(state["step"]), json.dumps(state))
@@ -32,11 +35,72 @@ def work(config, run):
             return None
     with (run.path / "completions").open("a") as stream:
         stream.write(f"{os.getpid()}\n")
-    value = int(state["digest"][:8], 16) / 2**32
+    value = _value(state["digest"])
     with run.metrics.open("a") as stream:
         stream.write(json.dumps({"step": state["step"], "time_ms": 0, "values": {"val/toy": value}}) + "\n")
     run.set_status("finished")
     return value
+
+
+def value_of(seed, steps):
+    """What work comes to."""
+    digest = str(seed)
+    for step in range(steps):
+        digest = _next(step, digest)
+    return _value(digest)
+
+
+def _next(step, digest):
+    return hashlib.sha256(f"{digest}{step}".encode()).hexdigest()
+
+
+def _value(digest):
+    return int(digest[:8], 16) / 2**32
+
+
+def _took(run):
+    return (run.path / "hog").exists()
+
+
+def _take_memory(run):
+    (run.path / "hog").touch()
+    taken = bytearray(400 << 20)
+    taken[:: 1 << 12] = b"x" * (len(taken) >> 12)
+    time.sleep(60)
+
+
+def together(config, run):
+    """Two ranks: at its first start the second one does what it is told, and the first one sees what comes of that."""
+    rank, told, mark = int(os.environ["SLURM_PROCID"]), config.only[0], run.path / f"mark{os.environ['SLURM_JOB_ID']}"
+    if step_of(run.path) > 0 or (told == "killed" and len(starts(run.path)) > 1):
+        return work(config, run) if rank == 0 else None
+    if rank == 0:
+        while not mark.exists():
+            time.sleep(0.01)
+    elif told == "killed":
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    elif told == "raises":
+        mark.touch()
+        raise ValueError("of the second rank")
+    else:
+        mark.touch()
+    if told == "ends first" and rank:
+        return None
+    if told == "ends first":
+        time.sleep(0.5)
+        assert run.state() == "running", "the first rank says how the run stands"
+        return work(config, run)
+    if told != "stopped":
+        raise LostRankError(str(run.path), "another rank is gone")
+    while not stop_flag.asked():
+        time.sleep(0.01)
+    return work(config, run) if rank == 0 else None
+
+
+def always_killed(config, run):
+    """As by the kernel."""
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def nothing(config, run):

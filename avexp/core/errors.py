@@ -34,6 +34,10 @@ class RunError(AvexpError):
     exit_code = 4
 
 
+class LostRankError(RunError):
+    """Another process of the run is gone. Nothing is wrong with this one, or with the run: it is to be started again."""
+
+
 class ExportError(AvexpError):
     """A plan or bundle that cannot be made or is refused."""
 

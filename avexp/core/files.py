@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -76,9 +77,9 @@ def read_json(path: Path) -> Any:
 
 
 def put_if_absent(path: Path, content: bytes) -> bool:
-    """Create a file with this content unless it exists; True if it was created here. Safe between processes."""
+    """Create a file with this content unless it exists; True if it was created here. Safe between processes of all machines."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.new{os.getpid()}")
+    aside = path.with_name(f".{path.name}.new{secrets.token_hex(8)}")
     aside.write_bytes(content)
     try:
         os.link(aside, path)

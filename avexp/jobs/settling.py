@@ -12,6 +12,9 @@ from avexp.jobs.ledger import LIVING, Attempt, Ledger, State, Trial
 from avexp.jobs.task import starts, step_of, without_progress
 
 LOG_LINES = 20
+MORE_MEMORY = "ask for more (hardware.memory_gib with hardware.cluster.ask_memory=true) or lower loader.batch_size"
+TOO_MUCH = ("exceeded memory limit", "exceeded job memory limit", "oom-kill", "oom_kill")
+"""What SLURM writes into a job's log where it, or the kernel, ended it for its memory; its state need not say so."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,10 +69,7 @@ class Settling:
         if word == "CANCELLED" or (folder / "cancelled").exists():
             self.close(attempt.trial, State.cancelled, f"cancelled ({seen.reason})" if seen.reason else "cancelled")
         elif word == "OUT_OF_MEMORY":
-            remedy = (
-                "ask for more (hardware.memory_gib with hardware.cluster.ask_memory=true) or lower loader.batch_size"
-            )
-            self.close(attempt.trial, State.failed, f"out of memory; {remedy}")
+            self.close(attempt.trial, State.failed, f"out of memory; {MORE_MEMORY}")
         else:
             self._again_or(attempt, None, f"{seen.word} {seen.reason}".strip())
 
@@ -87,8 +87,10 @@ class Settling:
             where = (
                 f"no progress in {bound} starts from step {step}" if begun else f"never started in {failures} attempts"
             )
-            tail = log_tail(folder) or _scheduler_log(self.ledger.folder, attempt)
-            self.close(attempt.trial, State.failed, f"{where} ({reason})\n{tail}".strip())
+            said = _scheduler_log(self.ledger.folder, attempt)
+            if any(words in said.lower() for words in TOO_MUCH):
+                where = f"out of memory in {failures} starts from step {step}; {MORE_MEMORY}"
+            self.close(attempt.trial, State.failed, f"{where} ({reason})\n{log_tail(folder) or said}".strip())
             return
         self.ledger.update(attempt.trial, state=State.planned, reason=f"again after {reason}", failures=failures)
 

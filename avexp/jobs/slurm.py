@@ -34,6 +34,8 @@ ENDED = (
 COMES_BACK = ("NODE_FAIL", "PREEMPTED", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SPECIAL_EXIT")
 """Not ends while SLURM still lists the job: it may be queued again."""
 RUNNING = ("RUNNING", "COMPLETING", "CONFIGURING", "SIGNALING", "STAGE_OUT", "SUSPENDED", "STOPPED", "RESIZING")
+IGNORE = "trap '' USR1 USR2"
+"""In the batch script, and in each task until Python takes signals over: a warning that comes early must not be deadly."""
 SACCT_AT_ONCE = 400
 MOST_ARRAY = 1001
 """MaxArraySize where the cluster does not say."""
@@ -156,7 +158,7 @@ class SlurmBackend:
             array_parallelism=self.concurrent or len(batch.attempts),
             map_count=len(batch.attempts),
             stderr_to_stdout=True,
-            setup=[*lines, *chosen["setup"]],
+            setup=[IGNORE, *lines, *chosen["setup"]],
             srun_args=["--kill-on-bad-exit=1"] if ranks > 1 else [],
             wckey="",
             additional_parameters=extra,
@@ -252,9 +254,8 @@ def seen_as(word: str, node: str, reason: str, listed: bool) -> Seen:
 
 
 def _command(batch: Path) -> str:
-    """Signals that come before Python has taken them over are ignored, not deadly."""
     inner = shlex.join([python(), "-m", "avexp.jobs.task", str(batch)])
-    return shlex.join(["bash", "-c", f"trap '' USR1 USR2; exec {inner}"])
+    return shlex.join(["bash", "-c", f"{IGNORE}; exec {inner}"])
 
 
 def _ids(number: str, count: int) -> list[str]:

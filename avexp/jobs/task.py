@@ -8,6 +8,7 @@ import json  # noqa: E402
 import os  # noqa: E402
 import subprocess  # noqa: E402
 import sys  # noqa: E402
+import threading  # noqa: E402
 import time  # noqa: E402
 import traceback  # noqa: E402
 from dataclasses import dataclass  # noqa: E402
@@ -17,6 +18,10 @@ from typing import Any  # noqa: E402
 
 REQUEUED = 75
 """Exit code of a job that was stopped and goes on later (EX_TEMPFAIL)."""
+SAY_S = 3.0
+"""A rank that is left alone waits so long for the one that failed to say why [s]: its end ends all of them."""
+WATCH_S = 5.0
+"""How often a start looks whether it was overtaken [s]."""
 
 
 @dataclass(frozen=True)
@@ -68,11 +73,15 @@ def main(words: list[str]) -> int:
         put_result(job, {"state": "cancelled", "reason": "cancelled before it started"})
         return 0
     if rank == 0:
-        note_start(job, spec)
+        threading.Thread(target=_end_if_overtaken, args=(job, note_start(job)), daemon=True).start()
     outcome = run(job, spec)
-    if outcome["state"] == "stopped" and not (job.folder / "cancelled").exists():
-        return _later(job, spec, rank)
-    if rank == 0:
+    if outcome["state"] == "lost":
+        return _left_alone(job)
+    if outcome["state"] == "failed" and rank:
+        put_result(job, {**outcome, "reason": f"rank {rank}: {outcome['reason']} (see rank{rank}.txt)"})
+    elif rank == 0 and outcome["state"] == "stopped" and not (job.folder / "cancelled").exists():
+        return _later(job, spec)
+    elif rank == 0:
         put_result(job, outcome)
     return 0 if outcome["state"] in ("finished", "pruned", "stopped") else 1
 
@@ -95,7 +104,7 @@ def revoked(results: Path, token: str) -> bool:
 
 def run(job: Job, spec: dict[str, Any]) -> dict[str, Any]:
     """Do the work; its outcome, also of a failure."""
-    from avexp.core.errors import AvexpError
+    from avexp.core.errors import AvexpError, LostRankError
 
     began = time.time()
     try:
@@ -103,6 +112,9 @@ def run(job: Job, spec: dict[str, Any]) -> dict[str, Any]:
             return {"state": "failed", "reason": wrong, "wall_s": 0.0}
         module, _, name = spec["run"].partition(":")
         outcome: dict[str, Any] = getattr(import_module(module), name)(job.folder, spec)
+    except LostRankError as fault:
+        sys.stderr.write(f"{fault}\n")
+        outcome = {"state": "lost"}
     except AvexpError as fault:
         sys.stderr.write(f"error {fault}\n")
         outcome = {"state": "failed", "reason": str(fault).splitlines()[0]}
@@ -125,7 +137,7 @@ def world_fault(spec: dict[str, Any]) -> str:
     return f"SLURM started {found} tasks, the run needs {wanted}; {remedy}"
 
 
-def note_start(job: Job, spec: dict[str, Any]) -> None:
+def note_start(job: Job) -> dict[str, Any]:
     """Where the trial begins this time: restarts are bounded by progress."""
     line = {
         "token": job.token, "time": time.time(), "node": os.environ.get("SLURMD_NODENAME") or os.uname().nodename,
@@ -134,6 +146,7 @@ def note_start(job: Job, spec: dict[str, Any]) -> None:
     }  # fmt: skip
     with job.starts.open("a") as stream:
         stream.write(json.dumps(line) + "\n")
+    return line
 
 
 def born(pid: int) -> str:
@@ -180,16 +193,35 @@ def put_result(job: Job, outcome: dict[str, Any]) -> None:
     put_if_absent(job.result, json.dumps({**outcome, "token": job.token, "time": time.time()}).encode())
 
 
-def _later(job: Job, spec: dict[str, Any], rank: int) -> int:
-    """Go back into the queue: saved is what there is to save."""
+def _left_alone(job: Job) -> int:
+    """No result: the controller sees a job that ended without one, and starts the trial again."""
+    until = time.monotonic() + SAY_S
+    while not job.result.is_file() and time.monotonic() < until:
+        time.sleep(0.1)
+    return 1
+
+
+def _end_if_overtaken(job: Job, mine: dict[str, Any]) -> None:
+    """A node that SLURM could not reach may still run what has been started on another one since: two must not write."""
+    while True:
+        time.sleep(WATCH_S)
+        if starts(job.folder)[-1:] != [mine]:
+            sys.stderr.write("this trial was started again elsewhere: this start ends\n")
+            sys.stderr.flush()
+            os._exit(REQUEUED)
+
+
+def _later(job: Job, spec: dict[str, Any]) -> int:
+    """Go back into the queue: saved is what there is to save. Of several ranks only the first does, and the others end well: a
+    bad end of theirs would end the first in the middle of it.
+    """
     bound = int(spec.get("restarts_without_progress", 3))
     if without_progress(job.folder) >= bound:
         reason = f"no progress in {bound} starts from step {max(0, step_of(job.folder))}"
         remedy = "give it more time, or save more often (trainer.checkpoint_every_steps)"
-        if rank == 0:
-            put_result(job, {"state": "failed", "reason": f"{reason}; {remedy}"})
+        put_result(job, {"state": "failed", "reason": f"{reason}; {remedy}"})
         return 1
-    if rank == 0 and "SLURM_JOB_ID" in os.environ and not _requeue():
+    if "SLURM_JOB_ID" in os.environ and not _requeue():
         # the controller sees a job that ended with this and submits the trial anew
         put_result(job, {"state": "stopped", "reason": "scontrol requeue failed"})
     return REQUEUED

@@ -47,6 +47,8 @@ def run_trial(folder: Path, spec: Mapping[str, Any]) -> dict[str, Any]:
     value = _call(spec["function"], typed(config, stage), run)
     if spec.get("then"):
         _call(spec["then"], typed(config, stage), run)
+    if not first:  # how the run stands is for the first rank to say: it may just be writing that it was stopped
+        return {"state": "finished"}
     state = run.state()
     if state == "running":
         run.set_status("finished")

@@ -1,9 +1,16 @@
 """What all ranks do together; in a run of one process each is the plain thing."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch.distributed as dist
 from torch import Tensor
+
+from avexp.core.errors import LostRankError
+
+BROKEN = ("/gloo/", "Connection closed by peer", "Connection reset by peer", "NCCL error")
+"""Parts of what a collective says of a rank that is gone; gloo has no exception of its own."""
 
 
 def together() -> bool:
@@ -32,3 +39,22 @@ def mean_over_ranks(counts: Tensor) -> Tensor:
         dist.all_reduce(counts)
         counts = counts / dist.get_world_size()
     return counts
+
+
+@contextmanager
+def lost_rank_told(where: str) -> Iterator[None]:
+    """A collective that broke off tells of a rank that is gone, of a killed process or a dead node, not of a fault here.
+
+    Args:
+        where: the run.
+
+    Raises:
+        LostRankError: instead of what torch raises.
+    """
+    try:
+        yield
+    except RuntimeError as fault:
+        if not isinstance(fault, dist.DistError) and not any(part in str(fault) for part in BROKEN):
+            raise
+        said = str(fault).splitlines()[0][:200]
+        raise LostRankError(where, f"another rank is gone ({said})", "see the other ranks' logs") from fault

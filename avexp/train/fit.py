@@ -42,6 +42,7 @@ from avexp.train.assemble import (
 from avexp.train.averages import Averages
 from avexp.train.chain import LossChain, tensor_digests
 from avexp.train.checkpointing import AtomicIO, StepCheckpoint, best_score, newest_valid
+from avexp.train.collective import lost_rank_told
 from avexp.train.fabric import FabricCheck
 from avexp.train.module import Perception
 from avexp.train.precision import lightning_precision
@@ -73,7 +74,8 @@ def fit(config: TrainConfig, run: RunFolder) -> float:
     if launch.ranks_wanted(config) > 1 and not launch.is_rank():
         launch.run_ranks(config, run)
         return float(best_score(run).get(config.trainer.monitor, float("nan")))
-    return _fit_rank(config, run, dataset)
+    with lost_rank_told(str(run.path)):
+        return _fit_rank(config, run, dataset)
 
 
 def _fit_rank(config: TrainConfig, run: RunFolder, dataset: Any) -> float:

@@ -8,12 +8,13 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from avexp.core import stop_flag
 from avexp.core.config import TrainConfig
-from avexp.core.errors import RunError
+from avexp.core.errors import LostRankError, RunError
 from avexp.core.hardware import Hardware
 from avexp.core.run_folder import RunFolder
 from avexp.train.assemble import Rank
@@ -65,7 +66,7 @@ def join_ranks(run: RunFolder) -> Rank:
     """This process's place; ranks that SLURM started wait for each other first.
 
     Raises:
-        RunError: some did not come.
+        LostRankError: some did not come.
     """
     rank = this_rank()
     if slurm_tasks() > 1 and "RANK" not in os.environ:
@@ -119,6 +120,7 @@ def run_ranks(config: TrainConfig, run: RunFolder) -> None:
 
     Raises:
         RunError: a rank failed; names it and its log.
+        LostRankError: a rank was killed.
     """
     port = _free_port()
     count = devices(config)
@@ -131,13 +133,9 @@ def run_ranks(config: TrainConfig, run: RunFolder) -> None:
                 told = True
                 for process in processes:
                     process.terminate()
-            failed = [number for number, process in enumerate(processes) if process.poll() not in (None, 0)]
-            if failed:
-                raise RunError(str(run.path), f"rank {failed[0]} of {count} failed", f"see {_log(run, failed[0])}")
+            _raise_for(run, processes)
             time.sleep(0.2)
-        failed = [number for number, process in enumerate(processes) if process.returncode != 0]
-        if failed:
-            raise RunError(str(run.path), f"rank {failed[0]} of {count} failed", f"see {_log(run, failed[0])}")
+        _raise_for(run, processes)
     finally:
         if mine:
             stop_flag.release()
@@ -146,6 +144,18 @@ def run_ranks(config: TrainConfig, run: RunFolder) -> None:
                 process.terminate()
         for process in processes:
             process.wait(timeout=60)
+
+
+def _raise_for(run: RunFolder, processes: Sequence[subprocess.Popen[bytes]]) -> None:
+    """A rank that was killed says nothing against the run; one that ended badly does."""
+    codes = [process.poll() or 0 for process in processes]
+    for number, code in enumerate(codes):
+        if code < 0:
+            what = f"rank {number} of {len(codes)} was killed by signal {-code}"
+            raise LostRankError(str(run.path), what, f"see {_log(run, number)}")
+    for number, code in enumerate(codes):
+        if code:
+            raise RunError(str(run.path), f"rank {number} of {len(codes)} failed", f"see {_log(run, number)}")
 
 
 def _start(run: RunFolder, number: int, count: int, port: int) -> subprocess.Popen[bytes]:

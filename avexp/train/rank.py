@@ -1,15 +1,19 @@
 """One rank of a run on several processes: ``python -m avexp.train.rank <run folder>``. Started by train/launch.py."""
 
-import ctypes
-import os
-import signal
-import sys
-from pathlib import Path
+from avexp.core import stop_flag
 
-from avexp.core.errors import AvexpError
-from avexp.core.preflight import typed
-from avexp.core.resume import resumed_config
-from avexp.core.run_folder import RunFolder
+stop_flag.install()  # before what takes long to import: the parent may be asked to stop meanwhile
+
+import ctypes  # noqa: E402
+import os  # noqa: E402
+import signal  # noqa: E402
+import sys  # noqa: E402
+from pathlib import Path  # noqa: E402
+
+from avexp.core.errors import AvexpError  # noqa: E402
+from avexp.core.preflight import typed  # noqa: E402
+from avexp.core.resume import resumed_config  # noqa: E402
+from avexp.core.run_folder import RunFolder  # noqa: E402
 
 PR_SET_PDEATHSIG = 1
 

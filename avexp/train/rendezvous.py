@@ -6,7 +6,7 @@ import socket
 import time
 from pathlib import Path
 
-from avexp.core.errors import RunError
+from avexp.core.errors import LostRankError
 from avexp.core.files import write_json
 
 TIMEOUT_S = 300.0
@@ -25,7 +25,7 @@ def meet(folder: Path, rank: int, count: int, local: int, local_count: int) -> N
         local_count: ranks on this node.
 
     Raises:
-        RunError: ranks are missing when the time is over; names them.
+        LostRankError: ranks are missing when the time is over; names them.
     """
     job, restart = os.environ.get("SLURM_JOB_ID", "0"), os.environ.get("SLURM_RESTART_COUNT", "0")
     place = folder / "ranks" / f"{job}-{restart}"
@@ -38,7 +38,7 @@ def meet(folder: Path, rank: int, count: int, local: int, local_count: int) -> N
             names = ", ".join(map(str, missing[:16]))
             nodes = os.environ.get("SLURM_JOB_NODELIST", "the job's nodes")
             what = f"rank {names} of {count} did not come within {bound:g} s"
-            raise RunError(str(folder), what, f"see their logs, and whether {nodes} share this folder")
+            raise LostRankError(str(folder), what, f"see their logs, and whether {nodes} share this folder")
         time.sleep(POLL_S)
     first = json.loads((place / "0.json").read_text())
     os.environ.update({

@@ -2,4 +2,4 @@
 
 import pytest
 
-pytest.register_assert_rewrite("slurm.behaviour")
+pytest.register_assert_rewrite("slurm.behaviour", "slurm.jobs")

@@ -10,9 +10,10 @@ import psutil
 import pytest
 from fakes.slurm import fake_slurm
 from fakes.slurm.fake_slurm import FakeSlurm
+from fakes.slurm.options import minutes, script_options, warning
 from fakes.slurm.store import Store, file_name, host_names, nodes_text, spans, task_numbers
-from fakes.slurm.submit import minutes, script_options, warning
-from slurm.behaviour import TRAPS, TURNS, Behaviour, log, show, squeue, submit, wait_for, wait_state
+from slurm.behaviour import Behaviour
+from slurm.jobs import TRAPS, TURNS, log, show, squeue, submit, wait_for, wait_state
 
 pytestmark = pytest.mark.slow
 

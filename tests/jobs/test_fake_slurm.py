@@ -5,7 +5,8 @@ import time
 
 import pytest
 from fakes.slurm.fake_slurm import FakeSlurm
-from slurm.sweeps import Runner, assert_as_if_nothing_happened, disturb, environment
+from slurm.jobs import wait_for
+from slurm.sweeps import Runner, assert_as_if_nothing_happened, assert_survived, disturb, environment, run_while
 
 from avexp.jobs.ledger import Ledger, State
 from avexp.jobs.slurm import SlurmBackend
@@ -38,6 +39,7 @@ def test_a_sweep_is_one_array_and_ends(planned, slurm):
         "#SBATCH --requeue",
         "#SBATCH --open-mode=append",
         "#SBATCH --signal=USR2@120",
+        "trap '' USR1 USR2",
     ):
         assert line in script
 
@@ -86,6 +88,51 @@ def test_a_job_that_someone_cancels_is_cancelled(planned, slurm, monkeypatch):
 
     run(ledger, show=look)
     assert ledger.trial(0).state in (State.cancelled, State.failed)
+
+
+def of_two_ranks(planned, told):
+    return on_slurm(planned, "seed=1", "steps=4", f"only=[{told}]", "hardware.devices=2", function="toy_stage:together")
+
+
+def test_a_killed_rank_is_no_failure_of_the_trial(planned, slurm):
+    """The other one sees a broken connection, which says nothing against the trial."""
+    ledger = of_two_ranks(planned, "killed")
+    run(ledger)
+    assert_survived(ledger, count=2, attempts=2, ahead=False)
+
+
+def test_the_rank_that_failed_says_why(planned, slurm):
+    ledger = of_two_ranks(planned, "raises")
+    run(ledger)
+    trial = ledger.trial(0)
+    assert (trial.state, trial.attempts) == (State.failed, 1)
+    assert trial.reason.startswith("rank 1: ValueError: of the second rank (see rank1.txt)")
+
+
+def test_the_first_rank_says_how_the_run_stands(planned, slurm):
+    """Another one that ended before it said "finished" of a run that was stopped."""
+    ledger = of_two_ranks(planned, "ends first")
+    run(ledger)
+    assert_survived(ledger)
+
+
+def test_two_ranks_go_back_into_the_queue_once(planned, slurm):
+    """One that ends badly would end the other one, which is about to ask for it."""
+    ledger = of_two_ranks(planned, "stopped")
+
+    def act():
+        wait_for(lambda: list((ledger.folder / "0").glob("mark*")))
+        slurm.call("scancel", "--signal=USR2", "1_0")
+
+    run_while(ledger, slurm, act)
+    assert_survived(ledger, count=2)
+
+
+def test_memory_is_what_the_log_says_it_was(planned, slurm):
+    said = "slurmstepd: error: Detected 1 oom-kill event(s) in StepId=1.0. Some of your processes may have been killed"
+    ledger = on_slurm(planned, "seed=1", "steps=4", function="toy_stage:always_killed", setup=[f"echo '{said}'"])
+    run(ledger)
+    assert ledger.trial(0).reason.startswith("out of memory in 3 starts from step 0; ask for more")
 
 
 @pytest.mark.slow

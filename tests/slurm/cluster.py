@@ -10,14 +10,9 @@ of munge, logs, spools and, with accounting, a MariaDB. No systemd, no cgroups, 
 
 import argparse
 import contextlib
-import fcntl
 import os
-import random
-import secrets
 import shlex
 import shutil
-import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -26,88 +21,15 @@ from pathlib import Path
 
 import psutil
 
-PACKAGES = ("munge", "slurmctld", "slurmd", "slurm-client")
-ACCOUNTING_PACKAGES = ("slurmdbd", "mariadb-server")
-APT_S, START_S = 900, 60
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from slurm.packages import UnavailableError, install
+from slurm.processes import gone, identity, kill, listens, living, user_name
+from slurm.slurm_conf import configure
+
+START_S = 60
 PREFIX = f"avexp-slurm-{os.getuid()}-"
-NO_AUTOSTART = Path("/usr/sbin/policy-rc.d")
-CONF = """\
-ClusterName=lab
-SlurmctldHost={host}(127.0.0.1)
-SlurmctldPort={port}
-SlurmUser={user}
-SlurmdUser={user}
-AuthType=auth/munge
-# cred_expire is also how long a requeued job waits
-AuthInfo=socket={folder}/munge/socket,cred_expire={requeue_s}
-CredType=cred/munge
-StateSaveLocation={folder}/state
-SlurmdSpoolDir={folder}/spool/%n
-SlurmctldPidFile={folder}/run/slurmctld.own
-SlurmdPidFile={folder}/run/%n.own
-SlurmctldLogFile={folder}/log/slurmctld.log
-SlurmdLogFile={folder}/log/%n.log
-ProctrackType=proctrack/linuxproc
-TaskPlugin=task/none
-TaskProlog={folder}/task_prolog
-JobAcctGatherType=jobacct_gather/linux
-JobAcctGatherFrequency=task=5
-MpiDefault=none
-SwitchType=switch/none
-ReturnToService=2
-SlurmdParameters=config_overrides
-SelectType=select/cons_tres
-SelectTypeParameters=CR_CPU_Memory
-DefMemPerCPU=200
-GresTypes=gpu
-SchedulerType=sched/backfill
-SchedulerParameters=sched_interval=2,sched_min_interval=0,batch_sched_delay=0,bf_interval=2
-SlurmctldParameters=preempt_send_user_signal
-SlurmdTimeout={node_timeout_s}
-SlurmctldTimeout=10
-MessageTimeout=5
-InactiveLimit=0
-KillWait={kill_wait_s}
-MinJobAge=300
-JobRequeue=1
-MaxArraySize={max_array}
-PreemptType=preempt/partition_prio
-PreemptMode=REQUEUE
-{accounting}
-{nodes}
-PartitionName=batch Nodes=ALL Default=YES MaxTime=INFINITE DefaultTime=10 PriorityTier=10 PreemptMode=REQUEUE GraceTime={grace_s}
-PartitionName=urgent Nodes=ALL MaxTime=INFINITE DefaultTime=10 PriorityTier=100 PreemptMode=OFF
-"""
-ACCOUNTING = """\
-AccountingStorageType=accounting_storage/slurmdbd
-AccountingStorageHost=127.0.0.1
-AccountingStoragePort={port}
-AccountingStoragePass={folder}/munge/socket
-AccountingStoreFlags=job_comment
-AccountingStorageTRES=gres/gpu"""
-SLURMDBD = """\
-AuthType=auth/munge
-AuthInfo=socket={folder}/munge/socket
-DbdHost={host}
-DbdAddr=127.0.0.1
-DbdPort={port}
-SlurmUser={user}
-PidFile={folder}/run/slurmdbd.own
-LogFile={folder}/log/slurmdbd.log
-StorageType=accounting_storage/mysql
-StorageHost=127.0.0.1
-StoragePort={sql_port}
-StorageUser=slurm
-StoragePass={password}
-StorageLoc=slurm_acct
-CommitDelay=1
-"""
-# a node's name resolves nowhere: processes of several nodes meet on loopback
-TASK_PROLOG = "#!/bin/sh\necho export MASTER_ADDR=127.0.0.1\necho export GLOO_SOCKET_IFNAME=lo\n"
-
-
-class UnavailableError(RuntimeError):
-    """There can be no SLURM on this machine."""
 
 
 class Cluster:
@@ -193,7 +115,7 @@ class Cluster:
         reap()
         self.folder = self.folder or Path(tempfile.mkdtemp(prefix=PREFIX))
         try:
-            self._configure()
+            configure(self)
             self._start_munge()
             if self.accounting:
                 self._start_database()
@@ -214,8 +136,8 @@ class Cluster:
         for process in daemons:  # none of them may start or report anything any more
             with contextlib.suppress(psutil.Error):
                 process.suspend()
-        _kill([*daemons, *self._steps()])
-        _kill(self._steps())
+        kill([*daemons, *self._steps()])
+        kill(self._steps())
         for child in self._children:
             child.wait()
         self._children.clear()
@@ -227,8 +149,8 @@ class Cluster:
         if daemon is None:
             raise ValueError(f"{node} is not up")
         daemon.suspend()
-        _kill(self._steps(node))
-        _kill([daemon, *self._steps(node)])
+        kill(self._steps(node))
+        kill([daemon, *self._steps(node)])
 
     def power_on(self, node):
         """Bring it back; returns when its daemon answers."""
@@ -241,50 +163,26 @@ class Cluster:
 
     def kill_slurmd(self, node):
         """Only the daemon dies: its jobs run on."""
-        _kill([daemon for daemon in [self._process(node)] if daemon])
+        kill([daemon for daemon in [self._process(node)] if daemon])
 
-    def restart_controller(self, down_s=0.0):
-        """slurmctld ends, is away for down_s seconds, and comes back with its saved state; returns when it has its nodes."""
+    def kill_tasks(self, node):
+        """The daemon dies, and what the node's jobs run; slurmstepd stays to tell of it."""
+        self.kill_slurmd(node)
+        kill([process for process in self._steps(node) if not process.name().startswith("slurmstepd")])
+
+    def stop_controller(self):
+        """slurmctld ends; nothing is answered until restart_controller."""
         controller = self._process("slurmctld")
         controller.terminate()
-        _gone([controller], 15)
-        time.sleep(down_s)
+        gone([controller], 15)
+
+    def restart_controller(self):
+        """slurmctld ends, where it has not, and comes back with its saved state; returns when it has its nodes."""
+        if self._process("slurmctld"):
+            self.stop_controller()
         self._start_controller()
         living = {name for name in self.names if self._process(name)}
         self._wait("nodes after the restart", lambda: living <= self._up())
-
-    def _configure(self):
-        folder, host, user = self.folder, socket.gethostname().partition(".")[0], _user()
-        for name in ("log", "run", "munge", "state", "spool", "sql", "gpu"):
-            (folder / name).mkdir(parents=True, exist_ok=True)
-        folder.chmod(0o755)
-        # of a test's process, so that a later cluster can tell that nobody stops this one any more
-        (folder / "owner").write_text(_identity(psutil.Process()))
-        (folder / "munge/key").write_bytes(secrets.token_bytes(1024))
-        (folder / "munge/key").chmod(0o400)
-        (folder / "task_prolog").write_text(TASK_PROLOG)
-        (folder / "task_prolog").chmod(0o755)
-        for number in range(self.gpus):
-            (folder / f"gpu/gpu{number}").symlink_to("/dev/null")
-        ports = _free_ports(self.nodes + 3)
-        self._sql_port, self._dbd_port = ports[-2:]
-        gres = f"Gres=gpu:v100:{self.gpus}" if self.gpus else ""
-        nodes = [
-            f"NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs={self.cpus} "
-            f"RealMemory={self.memory_mb} {gres} State=UNKNOWN"
-            for name, port in zip(self.names, ports[1:], strict=False)
-        ]
-        accounting = ACCOUNTING.format(port=self._dbd_port, folder=folder) if self.accounting else ""
-        common = {"folder": folder, "host": host, "user": user}
-        text = CONF.format(port=ports[0], nodes="\n".join(nodes), accounting=accounting, **common, **self.values)
-        self.conf.write_text(f"{text}{self.settings}\n")
-        devices = f"Name=gpu Type=v100 File={folder}/gpu/gpu[0-{self.gpus - 1}]\n" if self.gpus else ""
-        (folder / "gres.conf").write_text(devices)
-        if self.accounting:
-            self._password = secrets.token_hex(16)
-            text = SLURMDBD.format(port=self._dbd_port, sql_port=self._sql_port, password=self._password, **common)
-            (folder / "slurmdbd.conf").touch(0o600)
-            (folder / "slurmdbd.conf").write_text(text)
 
     def _start_munge(self):
         folder = self.folder
@@ -296,12 +194,12 @@ class Cluster:
 
     def _start_database(self):
         folder, socket_ = self.folder, self.folder / "run/sql.sock"
-        user = f"--user={_user()}"
+        user = f"--user={user_name()}"
         with (folder / "log/mariadb-install.log").open("w") as log:
             subprocess.run(
                 [
                     *("mariadb-install-db", "--no-defaults", f"--datadir={folder}/sql", user, "--skip-test-db"),
-                    *("--auth-root-authentication-method=socket", f"--auth-root-socket-user={_user()}"),
+                    *("--auth-root-authentication-method=socket", f"--auth-root-socket-user={user_name()}"),
                 ],
                 stdout=log,
                 stderr=log,
@@ -310,20 +208,20 @@ class Cluster:
             )
         self._spawn(
             *("mariadbd", "mariadbd", "--no-defaults", f"--datadir={folder}/sql", user, f"--socket={socket_}"),
-            *("--bind-address=127.0.0.1", f"--port={self._sql_port}", f"--pid-file={folder}/run/mariadbd.own"),
+            *("--bind-address=127.0.0.1", f"--port={self.sql_port}", f"--pid-file={folder}/run/mariadbd.own"),
             *("--innodb-buffer-pool-size=64M", "--innodb-log-file-size=16M", "--innodb-lock-wait-timeout=900"),
             *("--innodb-flush-log-at-trx-commit=0", "--skip-name-resolve", f"--log-error={folder}/log/mariadbd.log"),
         )
         grant = (
             "create database slurm_acct; create user slurm@'127.0.0.1' identified by "
-            f"'{self._password}'; grant all on slurm_acct.* to slurm@'127.0.0.1';"
+            f"'{self.password}'; grant all on slurm_acct.* to slurm@'127.0.0.1';"
         )
-        query = ["mariadb", "--no-defaults", f"--socket={socket_}", "-u", _user(), "-e"]
+        query = ["mariadb", "--no-defaults", f"--socket={socket_}", "-u", user_name(), "-e"]
         self._wait("mariadbd", lambda: not self.call(*query, "select 1").returncode, "mariadbd")
         if (done := self.call(*query, grant)).returncode:
             raise UnavailableError(f"MariaDB: {done.stderr.strip()}")
         self._spawn("slurmdbd", "slurmdbd", "-D")
-        self._wait("slurmdbd", lambda: _listens(self._dbd_port), "slurmdbd")
+        self._wait("slurmdbd", lambda: listens(self.dbd_port), "slurmdbd")
         self.call("sacctmgr", "-iQ", "add", "cluster", "lab")
 
     def _start_controller(self):
@@ -348,12 +246,12 @@ class Cluster:
                 start_new_session=True,
             )
         self._children.append(child)
-        (self.folder / f"run/{name}.pid").write_text(_identity(psutil.Process(child.pid)))
+        (self.folder / f"run/{name}.pid").write_text(identity(psutil.Process(child.pid)))
 
     def _process(self, name):
         """The daemon of that name while it lives."""
         file = self.folder / f"run/{name}.pid"
-        return _living(file.read_text()) if file.is_file() else None
+        return living(file.read_text()) if file.is_file() else None
 
     def _steps(self, node=""):
         """Processes of jobs, on one node or on all. A slurmstepd has written over its environment: its log is what tells it."""
@@ -392,124 +290,12 @@ class Cluster:
             time.sleep(0.05)
 
 
-def install(accounting=False):
-    """Debian's packages, where they are missing."""
-    wanted = PACKAGES + (ACCOUNTING_PACKAGES if accounting else ())
-    if not (missing := _missing(wanted)):
-        return
-    if shutil.which("apt-get") is None:
-        raise UnavailableError(f"no SLURM here, and no apt-get to install it with: {' '.join(missing)}")
-    if os.getuid():
-        raise UnavailableError(f"no SLURM here; as root: apt-get install {' '.join(missing)}")
-    lock = Path(tempfile.gettempdir()) / "avexp-slurm-install.lock"
-    with lock.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        if missing := _missing(wanted):
-            _apt(missing)
-
-
-def _apt(packages):
-    """With no daemon of the packages started, neither now nor at the next boot."""
-    own = not NO_AUTOSTART.exists()
-    if own:
-        NO_AUTOSTART.write_text("#!/bin/sh\nexit 101\n")
-        NO_AUTOSTART.chmod(0o755)
-    apt = ["apt-get", "-qq", "-o", f"DPkg::Lock::Timeout={APT_S // 3}"]
-    end = time.monotonic() + APT_S
-    try:
-        for command in ([*apt, "update"], [*apt, "install", "--yes", "--no-install-recommends", *packages]):
-            done = subprocess.run(
-                command,
-                env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
-                capture_output=True,
-                text=True,
-                timeout=max(1.0, end - time.monotonic()),
-                check=False,
-            )
-    except subprocess.TimeoutExpired:
-        raise UnavailableError(f"apt-get did not end within {APT_S} s") from None
-    finally:
-        if own:
-            NO_AUTOSTART.unlink()
-    if done.returncode:
-        raise UnavailableError(f"apt-get install {' '.join(packages)}: {done.stderr.strip()[-500:]}")
-    if shutil.which("systemctl"):
-        units = ["munge", "slurmd", "slurmctld", "slurmdbd", "mariadb"]
-        subprocess.run(["systemctl", "disable", "-q", *units], capture_output=True, timeout=30, check=False)
-
-
-def _missing(packages):
-    if shutil.which("dpkg-query") is None:
-        path = f"{os.environ.get('PATH', '')}:/usr/sbin"
-        return () if all(shutil.which(name, path=path) for name in ("slurmd", "slurmctld", "munged")) else packages
-    show = ["dpkg-query", "-W", "-f=${Package} ${db:Status-Status}\n", *packages]
-    said = subprocess.run(show, capture_output=True, text=True, timeout=30, check=False).stdout.splitlines()
-    return [name for name in packages if f"{name} installed" not in said]
-
-
 def reap():
     """Stop clusters that a test process left when it was killed."""
     for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
         owner = folder / "owner"
-        if owner.is_file() and owner.read_text() != "-" and _living(owner.read_text()) is None:
+        if owner.is_file() and owner.read_text() != "-" and living(owner.read_text()) is None:
             Cluster(folder=folder, nodes=len(list(folder.glob("run/node*.pid")))).stop()
-
-
-def _user():
-    return psutil.Process().username()
-
-
-def _identity(process):
-    return f"{process.pid} {process.create_time()}"
-
-
-def _living(identity):
-    """The process, unless it has ended and its number serves another one."""
-    pid, _, born = identity.partition(" ")
-    with contextlib.suppress(psutil.Error, ValueError):
-        process = psutil.Process(int(pid))
-        if abs(process.create_time() - float(born)) < 1 and _alive(process):
-            return process
-    return None
-
-
-def _kill(processes):
-    for process in processes:
-        with contextlib.suppress(psutil.Error):
-            process.send_signal(signal.SIGKILL)
-    _gone(processes, 10)
-
-
-def _gone(processes, seconds):
-    """Wait for their end; a zombie has ended, whenever its parent hears of it."""
-    end = time.monotonic() + seconds
-    while alive := [process for process in processes if _alive(process)]:
-        if time.monotonic() > end:
-            raise RuntimeError(f"processes that do not end: {alive}")
-        time.sleep(0.01)
-
-
-def _alive(process):
-    with contextlib.suppress(psutil.Error):
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    return False
-
-
-def _free_ports(count):
-    """Below the range that the system gives to connections, so that none of these takes one before it is bound."""
-    found = []
-    while len(found) < count:
-        port = random.randrange(20_000, 32_000)
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            if port not in found:
-                found.append(port)
-    return found
-
-
-def _listens(port):
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def main(arguments=None):

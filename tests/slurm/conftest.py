@@ -1,9 +1,13 @@
 """A real SLURM for the tests here. They run only when asked for: ``pytest -m slurm tests/slurm``."""
 
 import pytest
-from slurm.cluster import Cluster, UnavailableError
 
-pytest.register_assert_rewrite("slurm.behaviour")
+pytest.register_assert_rewrite("slurm.behaviour", "slurm.jobs", "slurm.sweeps")
+
+from slurm.cluster import Cluster  # noqa: E402
+from slurm.limited import Limited  # noqa: E402
+from slurm.packages import UnavailableError  # noqa: E402
+from slurm.sweeps import empty, plan_in, pointed_at  # noqa: E402
 
 
 def pytest_collection_modifyitems(config, items):
@@ -11,6 +15,19 @@ def pytest_collection_modifyitems(config, items):
         for item in items:
             if item.get_closest_marker("slurm"):
                 item.add_marker(pytest.mark.skip(reason="installs and starts a SLURM: asked for with -m slurm"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def limited(request, tmp_path_factory):
+    """What waits for SLURM's time limits begins before all other tests, and is looked at in test_limits.py."""
+    if not any("test_limits" in item.nodeid for item in request.session.items):
+        yield None
+        return
+    try:
+        with Limited(tmp_path_factory.mktemp("limited")) as limited:
+            yield limited
+    except UnavailableError as error:
+        pytest.skip(str(error))
 
 
 @pytest.fixture(scope="session")
@@ -23,3 +40,21 @@ def cluster():
         pytest.skip(str(error))
     yield cluster
     cluster.stop()
+
+
+@pytest.fixture
+def slurm(cluster):
+    """The cluster as this process and its sweeps see it; empty afterwards."""
+    with pointed_at(cluster):
+        yield cluster
+    empty(cluster)
+
+
+@pytest.fixture
+def planned(tmp_path):
+    """Plans a sweep."""
+
+    def make(*words, folder="sweep", **options):
+        return plan_in(tmp_path / "outputs" / "ci" / "x" / folder, *words, **options)
+
+    return make

@@ -11,8 +11,12 @@ from pathlib import Path
 import psutil
 import pytest
 from slurm import cluster as own
-from slurm.behaviour import TRAPS, TURNS, Behaviour, log, show, squeue, submit, wait_for, wait_state
-from slurm.cluster import Cluster, UnavailableError, install
+from slurm import packages
+from slurm.behaviour import Behaviour
+from slurm.cluster import Cluster
+from slurm.jobs import TRAPS, TURNS, log, show, squeue, submit, wait_for, wait_state
+from slurm.packages import UnavailableError, install
+from slurm.processes import alive, living
 
 pytestmark = pytest.mark.slurm
 
@@ -25,53 +29,47 @@ def slurm(cluster):
 
 
 class TestReal(Behaviour):
-    pass
-
-
-def test_power_cut(slurm, tmp_path):
-    job = submit(slurm, tmp_path, f"WHO=batch\n{TRAPS}echo $$ > pid\n{TURNS}", "--nodelist=node2", "--open-mode=append")
-    log(tmp_path, job, "batch start 0")
-    pid = int((tmp_path / "pid").read_text())
-    slurm.power_cut("node2")
-    assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-    assert squeue(slurm, job, "%T") == ["RUNNING"], "nobody has told the controller"
-    wait_state(slurm, job, "PENDING", seconds=90)
-    assert show(slurm, job)["Restarts"] == "1"
-    assert log(tmp_path, job) == ["batch start 0"], "not a signal before"
-    slurm.power_on("node2")
-    log(tmp_path, job, "batch start 1", seconds=60)
-    (tmp_path / "enough").touch()
-    wait_state(slurm, job, "COMPLETED")
+    test_time_limit = None  # in test_limits.py: it takes a minute and more
 
 
 def test_power_cut_without_requeue(slurm, tmp_path):
-    job = submit(slurm, tmp_path, "sleep 100", "--nodelist=node3", "--no-requeue")
-    wait_state(slurm, job, "RUNNING")
+    job = submit(slurm, tmp_path, f"WHO=batch\n{TRAPS}echo $$ > pid\n{TURNS}", "--nodelist=node3", "--no-requeue")
+    log(tmp_path, job, "batch start 0")
     slurm.power_cut("node3")
+    assert not psutil.pid_exists(pid := int((tmp_path / "pid").read_text())) or not alive(psutil.Process(pid))
+    assert squeue(slurm, job, "%T") == ["RUNNING"], "nobody has told the controller"
     slurm.report_down("node3")
     wait_state(slurm, job, "NODE_FAIL", seconds=10)
     assert show(slurm, job)["Reason"] == "NodeDown"
+    assert log(tmp_path, job) == ["batch start 0"], "not a signal before"
     slurm.power_on("node3")
     with pytest.raises(ValueError, match="node9 is not up"):
         slurm.power_cut("node9")
 
 
-@pytest.mark.parametrize(("asked", "first"), [("--signal=USR2@60", "USR2"), ("--comment=none", "TERM")])
-def test_preemption(slurm, tmp_path, asked, first):
-    body = f"cat > inner.sh <<'X'\nWHO=task\n{TRAPS}{TURNS}X\nsrun bash inner.sh"
-    head = f"#SBATCH {asked} --open-mode=append --time=10"
-    low = submit(slurm, tmp_path, body, "--exclusive", "--nodelist=node1", head=head)
-    log(tmp_path, low, "task start 0")
-    high = submit(slurm, tmp_path, "sleep 1", "--partition=urgent", "--exclusive", "--nodelist=node1")
-    lines = log(tmp_path, low, f"task {first}")
-    assert lines == ["task start 0", f"task {first}"], "its own signal first, where it has one"
+def test_preemption(slurm, tmp_path):
+    """A job's own signal comes first, where it has one; each is preempted on a node of its own."""
+    asked = {"node1": ("--signal=USR2@60", "USR2"), "node2": ("--comment=none", "TERM")}
+    body = f"cat > inner$SLURM_JOB_ID.sh <<'X'\nWHO=task\n{TRAPS}{TURNS}X\nsrun bash inner$SLURM_JOB_ID.sh"
+    low, high = {}, []
+    for node, (option, _) in asked.items():
+        head = f"#SBATCH {option} --open-mode=append --time=10"
+        low[node] = submit(slurm, tmp_path, body, "--exclusive", f"--nodelist={node}", head=head)
+    for node in asked:
+        log(tmp_path, low[node], "task start 0")
+        high.append(submit(slurm, tmp_path, "sleep 1", "--partition=urgent", "--exclusive", f"--nodelist={node}"))
+    for node, (_, first) in asked.items():
+        assert log(tmp_path, low[node], f"task {first}") == ["task start 0", f"task {first}"]
     time.sleep(1)
-    assert squeue(slurm, low, "%T") == ["RUNNING"], "a grace"
-    wait_state(slurm, high, "COMPLETED", seconds=60)
-    assert squeue(slurm, low, "%T")[0] in ("PENDING", "RUNNING")
-    log(tmp_path, low, "task start 1", seconds=60)
+    assert [squeue(slurm, job, "%T") for job in low.values()] == [["RUNNING"]] * 2, "a grace"
+    for job in high:
+        wait_state(slurm, job, "COMPLETED", seconds=60)
+    assert all(squeue(slurm, job, "%T")[0] in ("PENDING", "RUNNING") for job in low.values())
+    for job in low.values():
+        log(tmp_path, job, "task start 1", seconds=60)
     (tmp_path / "enough").touch()
-    wait_state(slurm, low, "COMPLETED")
+    for job in low.values():
+        wait_state(slurm, job, "COMPLETED")
 
 
 def test_jobs_outlive_slurmd_and_controller(slurm, tmp_path):
@@ -97,7 +95,7 @@ def test_two_nodes_and_stop(cluster, tmp_path):
         steps = other._steps()
         assert {"node1", "node2"} == other._up()
     assert not folder.exists()
-    assert not [process for process in steps if own._alive(process)]
+    assert not [process for process in steps if alive(process)]
     assert cluster._up() == set(cluster.names)
     other.stop()
 
@@ -130,19 +128,19 @@ def test_a_killed_owner(cluster):
         folder = Path(process.stdout.readline().strip())
         process.send_signal(signal.SIGKILL)
     left = [Path(path).read_text() for path in folder.glob("run/*.pid")]
-    assert len([one for one in left if own._living(one)]) == 3
+    assert len([one for one in left if living(one)]) == 3
     own.reap()
     assert not folder.exists()
-    assert not [one for one in left if own._living(one)]
+    assert not [one for one in left if living(one)]
     assert cluster.folder.exists()
 
 
 def test_unavailable(monkeypatch):
-    monkeypatch.setattr(own, "_missing", lambda packages: packages)
-    monkeypatch.setattr(own.os, "getuid", lambda: 1000)
+    monkeypatch.setattr(packages, "_missing", lambda packages: packages)
+    monkeypatch.setattr(packages.os, "getuid", lambda: 1000)
     with pytest.raises(UnavailableError, match="as root: apt-get install munge slurmctld slurmd slurm-client$"):
         install()
-    monkeypatch.setattr(own.shutil, "which", lambda name: None)
+    monkeypatch.setattr(packages.shutil, "which", lambda name: None)
     with pytest.raises(UnavailableError, match="no apt-get"):
         install()
 

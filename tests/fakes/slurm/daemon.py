@@ -4,15 +4,15 @@ import fcntl
 import os
 import select
 import signal
-import subprocess
 import sys
 import time
 
 if __name__ == "__main__":
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 
-from fakes.slurm.queries import clock, nodes_of
-from fakes.slurm.store import FINAL, Store, alive, file_name, host_names, send
+from fakes.slurm.launching import launch
+from fakes.slurm.listing import clock
+from fakes.slurm.store import FINAL, Store, alive, file_name, host_names, nodes_text, send
 
 POLL_S = 0.02
 WAKE_S = 0.5
@@ -320,7 +320,8 @@ class Daemon:
 
     def _start(self, row):
         """It runs from here on; its process comes once that can be read by all."""
-        nodes = nodes_of(row, self.turn, int(self.store.setting("nodes")))
+        count = int(self.store.setting("nodes"))
+        nodes = nodes_text([(self.turn + offset) % count + 1 for offset in range(row["nodes"])])
         self.turn += row["nodes"]
         values = {"state": "RUNNING", "reason": "None", "start": time.time(), "end": None, "nodelist": nodes, "own": 1}
         self.store.update(row["id"], pid=None, **values)
@@ -339,8 +340,9 @@ class Daemon:
                 with open(script, "w") as file:
                     file.write(spec["script"])
                 os.chmod(script, 0o700)
-                node = host_names(row["nodelist"])[0]
-                started.append((row, self._launch(row, spec, [script, *spec["arguments"]], row["nodelist"], node)))
+                process = launch(store, row, spec, script)
+                self.children[process.pid] = (job, process)
+                started.append((row, process.pid))
             except OSError as error:
                 sys.stderr.write(f"job {job}: {error}\n")
                 started.append((row, None))
@@ -351,80 +353,6 @@ class Daemon:
                     self._end({**row, "end": None}, "FAILED", "JobLaunchFailure", 0, 53)
                 else:
                     store.update(row["id"], pid=pid)
-
-    def _launch(self, row, spec, command, nodes, node):
-        out, err = file_name(row["out"], row, node=node), file_name(row["err"], row, node=node)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | (0 if spec["append"] else os.O_TRUNC)
-        handles = [os.open(spec["input"], os.O_RDONLY), os.open(out, flags, 0o666)]
-        try:
-            handles.append(os.open(err, flags, 0o666) if err != out else os.dup(handles[1]))
-            process = subprocess.Popen(
-                command,
-                stdin=handles[0],
-                stdout=handles[1],
-                stderr=handles[2],
-                cwd=row["cwd"] if os.path.isdir(row["cwd"]) else "/tmp",
-                env=self._environment(row, spec, nodes, node),
-                start_new_session=True,
-            )
-        finally:
-            for handle in handles:
-                os.close(handle)
-        self.children[process.pid] = (row["id"], process)
-        return process.pid
-
-    def _environment(self, row, spec, nodes, node):
-        per_node = row["per_node"] or -(-row["ntasks"] // row["nodes"])
-        each = f"{per_node}(x{row['nodes']})" if row["nodes"] > 1 else str(per_node)
-        cpus = per_node * (row["cpus"] or 1)
-        values = {
-            "SLURM_CLUSTER_NAME": "fake",
-            "SLURM_CPUS_ON_NODE": cpus,
-            "SLURM_GTIDS": 0,
-            "SLURM_JOBID": row["id"],
-            "SLURM_JOB_CPUS_PER_NODE": f"{cpus}(x{row['nodes']})" if row["nodes"] > 1 else cpus,
-            "SLURM_JOB_ID": row["id"],
-            "SLURM_JOB_NAME": row["name"],
-            "SLURM_JOB_NODELIST": nodes,
-            "SLURM_JOB_NUM_NODES": row["nodes"],
-            "SLURM_JOB_PARTITION": row["partition"],
-            "SLURM_JOB_UID": os.getuid(),
-            "SLURM_JOB_USER": row["user"],
-            "SLURM_LOCALID": 0,
-            "SLURM_NNODES": row["nodes"],
-            "SLURM_NODEID": 0,
-            "SLURM_NODELIST": nodes,
-            "SLURM_NPROCS": row["ntasks"],
-            "SLURM_NTASKS": row["ntasks"],
-            "SLURM_PROCID": 0,
-            "SLURM_SUBMIT_DIR": row["cwd"],
-            "SLURM_SUBMIT_HOST": os.uname().nodename,
-            "SLURM_TASKS_PER_NODE": each,
-            "SLURMD_NODENAME": node,
-            "HOSTNAME": node,
-            "MASTER_ADDR": "127.0.0.1",
-            "GLOO_SOCKET_IFNAME": "lo",
-            "FAKE_SLURM": self.folder,
-            "FAKE_SLURM_JOB": f"{self.folder}:{row['id']}",
-        }
-        if row["cpus"]:
-            values["SLURM_CPUS_PER_TASK"] = row["cpus"]
-        if row["per_node"]:
-            values["SLURM_NTASKS_PER_NODE"] = row["per_node"]
-        if row["restarts"]:
-            values["SLURM_RESTART_COUNT"] = row["restarts"]
-        if spec["append"]:
-            values["SLURM_OPEN_MODE"] = "a"
-        if row["task"] is not None:
-            tasks = self.store.sql.execute(
-                "select min(task), max(task), count(*) from job where aid = ?", (row["aid"],)
-            ).fetchone()
-            values["SLURM_ARRAY_JOB_ID"], values["SLURM_ARRAY_TASK_ID"] = row["aid"], row["task"]
-            values["SLURM_ARRAY_TASK_MIN"], values["SLURM_ARRAY_TASK_MAX"], values["SLURM_ARRAY_TASK_COUNT"] = tasks
-        if spec["gpus"]:
-            values["SLURM_GPUS_ON_NODE"] = spec["gpus"]
-            values["CUDA_VISIBLE_DEVICES"] = values["SLURM_JOB_GPUS"] = ",".join(map(str, range(spec["gpus"])))
-        return {**spec["environment"], **{name: str(value) for name, value in values.items()}}
 
 
 if __name__ == "__main__":

@@ -19,9 +19,13 @@ if __name__ == "__main__":
 import signal
 import time
 
-from fakes.slurm.queries import sacct, scancel, scontrol, squeue
+from fakes.slurm.accounting import sacct
+from fakes.slurm.control import scancel, scontrol
+from fakes.slurm.listing import squeue
+from fakes.slurm.options import Refused, user
+from fakes.slurm.step import srun
 from fakes.slurm.store import Store
-from fakes.slurm.submit import Refused, sbatch, srun, user
+from fakes.slurm.submit import sbatch
 
 PROGRAMS = {"sbatch": sbatch, "squeue": squeue, "scontrol": scontrol, "scancel": scancel, "sacct": sacct, "srun": srun}
 LAUNCHER = """\
