@@ -15,11 +15,12 @@ from avexp.core.command_line import program
 from avexp.core.errors import RunError
 from avexp.core.progress import bar, console
 from avexp.core.stage import SweepWords
+from avexp.jobs.frozen_conf import planner_of
 from avexp.jobs.launch import Launcher
 from avexp.jobs.ledger import LIVING, Ledger, State
 from avexp.jobs.show import Progress, table
 from avexp.jobs.snapshot import environment
-from avexp.jobs.sweep import SweepPlan, create, find_sweep, planner_of, preview, run, unfinished
+from avexp.jobs.sweep import SweepPlan, create, find_sweep, preview, run, unfinished
 
 Conclude = Callable[[Path], None]
 

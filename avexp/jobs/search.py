@@ -6,6 +6,7 @@ from typing import Any
 
 from avexp.core.errors import ConfigError
 from avexp.jobs.best import value_of
+from avexp.jobs.frozen_conf import hydra_on_ledger
 from avexp.jobs.ledger import ENDED, Ledger, State, Trial
 from avexp.jobs.plan import Planner
 from avexp.jobs.space import Space
@@ -107,8 +108,6 @@ class Search:
 
     def _next(self, number: int) -> Trial | None:
         """One more, written down; it may be one that ended already. None if the grid is through."""
-        from avexp.jobs.sweep import hydra_on_ledger
-
         if self.settings["sampler"] == "grid" and getattr(self.study.sampler, "is_exhausted", lambda _: False)(
             self.study
         ):

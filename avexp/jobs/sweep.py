@@ -21,9 +21,11 @@ from avexp.core.progress import Advance
 from avexp.core.run_folder import runs
 from avexp.core.signatures import signature_of
 from avexp.jobs.controller import Controller, Source
+from avexp.jobs.frozen_conf import conf_of, hydra_on
 from avexp.jobs.launch import Launcher
 from avexp.jobs.ledger import Ledger, State, Trial
 from avexp.jobs.plan import Planner, grid
+from avexp.jobs.search import settings_of
 from avexp.jobs.snapshot import snapshot
 
 LATELY = 5
@@ -89,8 +91,6 @@ def create(plan: SweepPlan, advance: Advance | None = None, jobs: Sequence[Seque
     search = None
     with planning(plan, code, constant) as planner:
         if plan.search is not None:
-            from avexp.jobs.search import settings_of
-
             search = settings_of(plan.search, {key: text for key, _, text in (word.partition("=") for word in swept)})
         freeze_data(planner, [*swept, *((search or {}).get("space") or {})])
         planner.base()
@@ -131,49 +131,12 @@ def grid_of(plan: SweepPlan, code: Path | None) -> tuple[list[str], Iterator[lis
         )
 
 
-def conf_of(code: Path | None) -> Path:
-    """conf/ of the snapshot, or of the installed package."""
-    from avexp.core.stage import conf_folder
-
-    return code / "conf" if code is not None else conf_folder()
-
-
 @contextmanager
 def planning(plan: SweepPlan, code: Path | None, constant: Sequence[str]) -> Iterator[Planner]:
     """A planner on the frozen configs."""
     with hydra_on(conf_of(code)):
         extra = [f"hydra.searchpath=[{','.join(f'file://{path.resolve()}' for path in plan.config_dirs)}]"]
         yield Planner(plan.stage, plan.stage, [*constant, *(extra if plan.config_dirs else [])])
-
-
-@contextmanager
-def hydra_on_ledger(ledger: Ledger) -> Iterator[None]:
-    """Hydra initialised on a sweep's frozen configs."""
-    code = ledger.fact("code")
-    with hydra_on(conf_of(Path(code) if code else None)):
-        yield
-
-
-def planner_of(ledger: Ledger) -> Planner:
-    """For further trials of a sweep."""
-    stage = ledger.fact("stage")
-    return Planner(stage, stage, ledger.fact("planned_with"))
-
-
-@contextmanager
-def hydra_on(folder: Path) -> Iterator[None]:
-    """Hydra initialised on a folder of configs, whatever it was on before."""
-    from hydra import initialize_config_dir
-    from hydra.core.global_hydra import GlobalHydra
-
-    from avexp.core.overrides import load_plugins
-    from avexp.core.stage import prepare_hydra
-
-    prepare_hydra()
-    load_plugins()
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(str(folder.resolve()), version_base="1.3"):
-        yield
 
 
 def _planned(planner: Planner, rows: Iterator[list[str]], count: int, advance: Advance | None) -> Iterator[Trial]:

@@ -14,10 +14,11 @@ from avexp.core.overrides import check_overrides
 from avexp.core.preflight import preflight
 from avexp.core.stage import conf_folder
 from avexp.jobs.best import best_trials, experiment_text
+from avexp.jobs.frozen_conf import planner_of
 from avexp.jobs.ledger import Ledger, State
 from avexp.jobs.search import Search, settings_of
 from avexp.jobs.space import Space
-from avexp.jobs.sweep import planner_of, run
+from avexp.jobs.sweep import run
 
 FORK = multiprocessing.get_context("spawn")
 
