@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 import simplejpeg
 
+# What the tests of the real and of the fake SLURM have in common says what it compared.
+pytest.register_assert_rewrite("slurm.behaviour", "slurm.jobs", "slurm.sweeps")
 cv2.setNumThreads(1)
 REAL_DATA = Path(__file__).resolve().parents[2] / "shared" / "realdata"
 

@@ -1,13 +1,10 @@
 """A real SLURM for the tests here. They run only when asked for: ``pytest -m slurm tests/slurm``."""
 
 import pytest
-
-pytest.register_assert_rewrite("slurm.behaviour", "slurm.jobs", "slurm.sweeps")
-
-from slurm.cluster import Cluster  # noqa: E402
-from slurm.limited import Limited  # noqa: E402
-from slurm.packages import UnavailableError  # noqa: E402
-from slurm.sweeps import empty, plan_in, pointed_at  # noqa: E402
+from slurm.cluster import Cluster
+from slurm.limited import Limited
+from slurm.packages import UnavailableError
+from slurm.sweeps import empty, plan_in, pointed_at
 
 
 def pytest_collection_modifyitems(config, items):
