@@ -22,7 +22,8 @@ from record import HERE, versions, write
 ROOT = HERE.parent
 MANY = 10_000
 BASIC = 60
-"""Trials of the slow peer: its rate does not depend on their number."""
+RAY_TRIALS = 100
+"""Trials of the slow peers: their rates do not depend on the number."""
 APP = """
 import sys
 from avexp.core.stage import Entry, main
@@ -107,11 +108,11 @@ def local(home: Path, trials: int, peers: Path) -> dict[str, Any]:
     }
     python = peers / "bin" / "python"
     if python.is_file():
-        command = [str(python), "-c", RAY, str(min(trials, 300)), str(home / "ray")]
+        command = [str(python), "-c", RAY, str(min(trials, RAY_TRIALS)), str(home / "ray")]
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=900, cwd=home)
         lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
         if lines:
-            ray = min(trials, 300) / json.loads(lines[-1])["s"]
+            ray = min(trials, RAY_TRIALS) / json.loads(lines[-1])["s"]
             found |= {"ray_per_s": round(ray, 1), "ray_ratio": round(ours / ray, 1)}
     return found
 

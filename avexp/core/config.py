@@ -3,7 +3,10 @@ free-form here and are checked against the signatures of the code by preflight.
 """
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
 
 from avexp.core.errors import ConfigError
 from avexp.core.hardware import Hardware
@@ -243,3 +246,22 @@ SCHEMAS: dict[str, type[Stage]] = {
     "bench": BenchConfig,
 }
 """Root schema by stage."""
+
+
+@lru_cache
+def schema(stage: str) -> DictConfig:
+    """A stage's schema as a config; not to be changed."""
+    found = OmegaConf.structured(SCHEMAS[stage])
+    assert isinstance(found, DictConfig)
+    return found
+
+
+def over_schema(config: DictConfig, stage: str) -> DictConfig:
+    """A config laid over its schema: a composed or saved one has lost it, here types and enums are back.
+
+    Raises:
+        OmegaConfBaseException: a value does not fit.
+    """
+    merged = OmegaConf.merge(schema(stage), config)
+    assert isinstance(merged, DictConfig)
+    return merged

@@ -4,6 +4,7 @@ import hashlib
 import os
 import platform
 import subprocess
+from functools import lru_cache
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
@@ -103,9 +104,11 @@ def _as_new(folder: Path, name: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=20).stdout
 
 
+@lru_cache
 def packages() -> dict[str, str]:
-    """Installed packages with versions."""
-    found = {dist.metadata["Name"]: dist.version for dist in distributions() if dist.metadata["Name"]}
+    """Installed packages with versions, as this process found them."""
+    told = (dist.metadata for dist in distributions())  # each access reads its file
+    found = {one["Name"]: one["Version"] for one in told if one["Name"]}
     return dict(sorted(found.items(), key=lambda item: item[0].lower()))
 
 

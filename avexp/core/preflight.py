@@ -11,7 +11,7 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from avexp.core.config import SCHEMAS, Stage
+from avexp.core.config import SCHEMAS, Stage, over_schema, schema
 from avexp.core.errors import ConfigError, did_you_mean
 from avexp.core.hardware import Hardware
 from avexp.core.hardware import faults as hardware_faults
@@ -56,7 +56,7 @@ def preflight_value(config: DictConfig, stage: str, key: str) -> list[str]:
     faults = list(_gaps(node, root))
     if faults:
         return faults
-    kind = OmegaConf.get_type(OmegaConf.structured(SCHEMAS[stage]), root)
+    kind = OmegaConf.get_type(schema(stage), root)
     if isinstance(kind, type) and is_dataclass(kind):
         try:
             found = OmegaConf.to_object(node)
@@ -82,9 +82,7 @@ def typed(config: DictConfig, stage: str) -> Any:
 
 def _typed(config: DictConfig, stage: str) -> tuple[Stage | None, list[str]]:
     try:
-        # a saved config has lost its schema: laid over it, types and enums are back
-        merged = OmegaConf.merge(OmegaConf.structured(SCHEMAS[stage]), config)
-        found = OmegaConf.to_object(merged)
+        found = OmegaConf.to_object(over_schema(config, stage))
     except ConfigError as fault:
         return None, fault.faults
     except OmegaConfBaseException as fault:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 
 from avexp.core.command_line import CommandLine, program, take_apart
-from avexp.core.config import SCHEMAS
+from avexp.core.config import SCHEMAS, over_schema
 from avexp.core.errors import AvexpError, ConfigError
 from avexp.core.ids import new_run_id
 from avexp.core.progress import console
@@ -320,8 +320,7 @@ def _job(entry: Entry, config: DictConfig, results: list[tuple[RunFolder, str]],
     from avexp.core.preflight import typed
 
     run = RunFolder(Path(HydraConfig.get().runtime.output_dir))
-    full = OmegaConf.merge(OmegaConf.structured(SCHEMAS[entry.stage]), config)
-    assert isinstance(full, DictConfig)
+    full = over_schema(config, entry.stage)
     write_lock(run, entry.stage, full, list(HydraConfig.get().overrides.task))
     run.set_status("running", started=time.time(), pid=os.getpid())
     try:

@@ -140,7 +140,7 @@ def _report(
     objectives = objectives_of(ledger)
     columns = ["trial", "state", *objectives, "why", "changes"]
     rows = []
-    for trial in list(ledger.each())[:MOST_ROWS]:
+    for trial in ledger.each(limit=MOST_ROWS):
         values_ = [value_of(trial, name, len(objectives) == 1) for name in objectives]
         cells = ["-" if value is None else f"{value:.4f}" for value in values_]
         why = f"as trial {trial.same_as}" if trial.same_as is not None else trial.reason.partition("\n")[0]

@@ -29,9 +29,14 @@ def best_trials(ledger: Ledger) -> list[tuple[Trial, dict[str, float]]]:
         known = {name: value for name, value in values.items() if value is not None and value == value}
         if len(known) == len(names):
             found.append((trial, known))
-    front = [one for one in found if not any(_beats(other[1], one[1], names) for other in found)]
-    front.sort(key=lambda one: _signed(one[1], names))
-    return front[:1] if len(names) == 1 else front
+    found.sort(key=lambda one: _signed(one[1], names))
+    if len(names) == 1:
+        return found[:1]
+    front: list[tuple[Trial, dict[str, float]]] = []
+    for one in found:  # only one that sorts before can beat it
+        if not any(_beats(other[1], one[1], names) for other in front):
+            front.append(one)
+    return front
 
 
 def _signed(values: Mapping[str, float], names: Mapping[str, str]) -> list[float]:

@@ -25,6 +25,7 @@ REFUSED_S = 600.0
 LOCK_S = 2.0
 LISTING_S = 1.0
 """Results are looked for so often while the scheduler is left alone [s]."""
+FEW = 64
 MOST_LOCAL_BATCH = 256
 
 
@@ -259,9 +260,9 @@ class Controller:
         return 0.2 if self.backend.name == "local" else self.rules.grace_s
 
     def _arrived(self) -> list[str]:
-        """Living attempts whose result is there: one listing, however many live."""
-        if not self.living:
-            return []
+        """Living attempts whose result is there: one listing, however many live; few are asked for by name."""
+        if len(self.living) <= FEW:
+            return [token for token in self.living if (self.results / f"{token}.json").is_file()]
         with os.scandir(self.results) as entries:
             names = {entry.name for entry in entries}
         return [token for token in self.living if f"{token}.json" in names]

@@ -4,6 +4,7 @@
 JSON. Its children belong to nobody: they go on when it, or whoever started it, is killed.
 """
 
+import gc
 import json
 import os
 import select
@@ -24,6 +25,8 @@ def main(words: list[str]) -> int:
     for name in modules:
         with suppress(Exception):  # the job itself will say what is wrong with it
             import_module(name)
+    with suppress(Exception):
+        warm()
     stop_flag.release()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C at the terminal is the controller's
     wake_read, wake_write = os.pipe()
@@ -50,6 +53,18 @@ def main(words: list[str]) -> int:
                     places.queue.append(request)
         places.reap()
         places.fill()
+
+
+def warm() -> None:
+    """What every job would find out anew, and what the collector would look through in each of them."""
+    from avexp.core.config import SCHEMAS, schema
+    from avexp.core.lock import packages
+
+    packages()
+    for stage in SCHEMAS:
+        schema(stage)
+    gc.collect()
+    gc.freeze()
 
 
 class Places:

@@ -14,7 +14,7 @@ from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from avexp.core.config import SCHEMAS
+from avexp.core.config import over_schema
 from avexp.core.errors import ConfigError
 from avexp.core.files import digest_json, write_text
 from avexp.core.lock import config_digest, without_influence
@@ -94,9 +94,7 @@ class Planner:
                 faults += [fault for fault in preflight(checked.config, self.stage) if fault not in faults]
             if faults or checked.config is None:
                 raise ConfigError(faults)
-            schema = OmegaConf.structured(SCHEMAS[self.stage])
-            full = OmegaConf.merge(schema, checked.config)
-            assert isinstance(full, DictConfig)
+            full = over_schema(checked.config, self.stage)
             self.bases[choices] = Base(full, config_digest(full))
         return self.bases[choices]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from avexp.core.config import SCHEMAS
+from avexp.core.config import over_schema
 from avexp.core.errors import ConfigError
 from avexp.core.files import read_json, write_text
 from avexp.core.instantiate import refused_targets
@@ -59,8 +59,9 @@ def run_trial(folder: Path, spec: Mapping[str, Any]) -> dict[str, Any]:
 
 def frozen_config(base: Path, stage: str, changes: Mapping[str, Any]) -> DictConfig:
     """The config as it was planned."""
-    config = OmegaConf.merge(OmegaConf.structured(SCHEMAS[stage]), OmegaConf.load(base))
-    assert isinstance(config, DictConfig)
+    loaded = OmegaConf.load(base)
+    assert isinstance(loaded, DictConfig)
+    config = over_schema(loaded, stage)
     OmegaConf.set_struct(config, False)
     for key, value in changes.items():
         OmegaConf.update(config, key, value, merge=False)

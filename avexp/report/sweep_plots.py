@@ -48,14 +48,20 @@ def parallel(rows: Sequence[Mapping[str, str]], values: Sequence[float], title: 
         title: of the objective.
         maximize: whether more is better.
     """
+    from matplotlib.collections import LineCollection
+    from matplotlib.colors import to_rgba_array
+
     names = list(dict.fromkeys(name for row in rows for name in row))
     figure, axes = plot_axes(max(5.6, 1.1 * len(names) + 1.5), 3.8)
     scaled = np.array([_scaled([row.get(name) for row in rows]) for name in names] + [_scaled(list(map(str, values)))])
     rank = np.argsort(np.argsort(values if maximize else -np.asarray(values))) / max(1, len(values) - 1)
-    for place in np.argsort(rank):
-        strong = rank[place] >= 0.9
-        colour = COLOURS[1] if strong else COLOURS[0]
-        axes.plot(scaled[:, place], color=colour, alpha=0.9 if strong else 0.12 + 0.3 * rank[place], linewidth=1.4)
+    order = np.argsort(rank)  # the best on top
+    strong = rank[order] >= 0.9
+    lines = np.stack([np.broadcast_to(np.arange(len(scaled)), scaled.T.shape), scaled.T], axis=-1)[order]
+    colours = [COLOURS[1] if one else COLOURS[0] for one in strong]
+    alphas = np.where(strong, 0.9, 0.12 + 0.3 * rank[order])
+    axes.add_collection(LineCollection(list(lines), colors=to_rgba_array(colours, alphas), linewidths=1.4))
+    axes.autoscale()
     ends = [_ends([row.get(name) for row in rows]) for name in names] + [_ends(list(map(str, values)))]
     labels = [name.rpartition(".")[2].rpartition("/")[2] for name in names] + [title]
     axes.set_xticks(
