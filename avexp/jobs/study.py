@@ -100,6 +100,10 @@ def pruner(search: Mapping[str, Any]) -> Any:
         raise ConfigError([f"hydra.sweeper.pruner_options: {fault}"]) from None
 
 
+TIE = 1e-6
+"""Between trials of equal KPI; smaller than any difference of KPIs that matters."""
+
+
 class Reporter:
     """Tells the study how a trial goes, from inside its job.
 
@@ -117,13 +121,23 @@ class Reporter:
         )
         number = study._storage.get_trial_id_from_study_id_trial_number(study._study_id, int(spec["trial"]))
         self._trial = optuna.trial.Trial(study, number)
+        self._sign = 1.0 if study.direction is optuna.study.StudyDirection.MAXIMIZE else -1.0
 
-    def report(self, epoch: int, values: Mapping[str, float]) -> bool:
-        """Report an epoch (1 for the first); whether the trial should end here."""
+    def report(self, epoch: int, values: Mapping[str, float], loss: float) -> bool:
+        """Report an epoch (1 for the first); whether the trial should end here.
+
+        Early on many trials find nothing at all. Pruners let all that are equal go on, so of equal ones the lower loss counts.
+
+        Args:
+            epoch: that was validated.
+            values: KPIs.
+            loss: mean of the epoch, of at least 0.
+        """
         value = values.get(self.metric)
         if value is None or value != value:
             return False
-        self._trial.report(float(value), epoch)
+        behind = TIE * (loss / (1.0 + loss) if loss >= 0.0 else 1.0)  # a loss that is no number is behind all
+        self._trial.report(float(value) - self._sign * behind, epoch)
         return bool(self._trial.should_prune())
 
 

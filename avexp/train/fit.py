@@ -98,7 +98,7 @@ def _fit_rank(config: TrainConfig, run: RunFolder, dataset: Any) -> float:
     meter = CostMeter(run.cost, gpus=gpus, nodes=nodes, price_per_hour=config.hardware.price_per_hour)
     journal = Journal(tracker, config.trainer.log_every_steps, meter)
     chain = LossChain(run, config.trainer.log_every_steps)
-    callbacks = [chain, journal, checkpoint, stop, TrainBar(module.steps), TrialReports(run)]
+    callbacks = [chain, journal, checkpoint, stop, TrainBar(module.steps), TrialReports(run, journal)]
     if config.trainer.check_fabric:
         callbacks = [*callbacks, FabricCheck(tracker)]
     trainer = _trainer(config, run, module.steps, callbacks, rank)

@@ -32,6 +32,7 @@ class Journal(Callback):
     def __init__(self, tracker: Tracker, every: int, meter: CostMeter) -> None:
         self.tracker, self.every, self.meter = tracker, every, meter
         self.sums: dict[str, Tensor | float] = {}
+        self.epoch_loss = float("nan")
         self.count = 0
         self.waited_s = 0.0
         self.busy_s = 0.0
@@ -80,6 +81,7 @@ class Journal(Callback):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Epoch means and KPIs."""
         values = {f"epoch/{name}": total / max(1, self.count) for name, total in _over_ranks(self.sums).items()}
+        self.epoch_loss = float(values.get("epoch/loss", float("nan")))
         if getattr(pl_module, "validated_epoch", -1) == trainer.current_epoch:
             validated: dict[str, float] = pl_module.validated  # type: ignore[assignment]
             values |= {f"val/{name}": value for name, value in validated.items()}

@@ -8,6 +8,7 @@ from avexp.core.run_folder import RunFolder
 from avexp.jobs.study import Reporter, reporter_of
 from avexp.train.collective import together
 from avexp.train.signals import StopTraining
+from avexp.train.tracking import Journal
 
 
 class PruneTraining(StopTraining):
@@ -19,10 +20,11 @@ class TrialReports(Callback):
 
     Args:
         run: folder of the trial.
+        journal: knows the epoch's loss; comes before this in the trainer's callbacks.
     """
 
-    def __init__(self, run: RunFolder) -> None:
-        self.run = run
+    def __init__(self, run: RunFolder, journal: Journal) -> None:
+        self.run, self.journal = run, journal
         self._reporter: Reporter | None = None
         self._open = False
 
@@ -37,7 +39,7 @@ class TrialReports(Callback):
             if self._reporter is not None:
                 validated: dict[str, float] = pl_module.validated  # type: ignore[assignment]
                 values = {**validated, **{f"val/{name}": value for name, value in validated.items()}}
-                prune = self._reporter.report(trainer.current_epoch + 1, values)
+                prune = self._reporter.report(trainer.current_epoch + 1, values, self.journal.epoch_loss)
         if self._all(prune, pl_module.device) and trainer.current_epoch + 1 < (trainer.max_epochs or 0):
             raise PruneTraining
 

@@ -1,5 +1,6 @@
 """Searches: their space, their study, and their ends."""
 
+import math
 import multiprocessing
 import os
 import signal
@@ -18,6 +19,7 @@ from avexp.jobs.frozen_conf import planner_of
 from avexp.jobs.ledger import Ledger, State
 from avexp.jobs.search import Search, settings_of
 from avexp.jobs.space import Space
+from avexp.jobs.study import Reporter, storage
 from avexp.jobs.sweep import run
 
 FORK = multiprocessing.get_context("spawn")
@@ -195,3 +197,20 @@ def test_the_best_is_an_experiment_that_composes(planned, tmp_path):
         typed = check_overrides("train", [*words, *trial.words])
     assert found.faults == []
     assert found.config == typed.config
+
+
+def test_trials_that_found_nothing_do_not_all_go_on(tmp_path):
+    address = str(tmp_path / "study.journal")
+    study = optuna.create_study(study_name="s", storage=storage(address), direction="maximize")
+    search = {"pruner": "asha", "pruner_options": {"min_resource": 1, "reduction_factor": 3}}
+
+    def ends(loss):
+        spec = {"metric": "f1", "storage": address, "name": "s", "trial": study.ask().number, "search": search}
+        return Reporter(spec).report(1, {"f1": 0.0}, loss)
+
+    assert not ends(2.0)
+    assert not ends(1.0)
+    assert not ends(0.5)
+    assert ends(1.5)
+    assert ends(math.nan)
+    assert not ends(0.1)
