@@ -13,7 +13,7 @@ Machines are shared and noisy: every script measures its peers in the same run a
 of this is a test.
 
     sh bench/setup.sh .venv-bench        # the peers, in a venv of their own
-    make bench                           # everything, about {minutes} minutes
+    make bench                           # everything, about two hours: the searches take 40 minutes
 
 "Goal" is what we set out to reach. A figure that falls short stands here as it is.
 """
@@ -188,7 +188,7 @@ SECTIONS: dict[str, tuple[str, Callable[[dict[str, Any]], Rows]]] = {
 
 def main() -> None:
     """Whatever was measured."""
-    parts = [HEAD.format(minutes=25)]
+    parts = [HEAD]
     for name, (title, rows) in SECTIONS.items():
         path = RESULTS / f"{name}.json"
         if not path.is_file():
