@@ -209,3 +209,9 @@ class Word:
     def apply(self, config: DictConfig) -> list[str]:
         """Lay it over a config in place; what is wrong with it."""
         return _apply(config, self._parsed)
+
+
+def short_key(key: str) -> str:
+    """A key's end, for narrow places: ``optimizer.lr`` as ``lr``, ``model.heads.lanes.width`` as ``lanes.width``."""
+    parts = key.rpartition("/")[2].split(".")
+    return ".".join(parts[-2:] if len(parts) > 2 else parts[-1:])

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 STOPPED = 75
 """Exit code of a run that was stopped and can be resumed (EX_TEMPFAIL)."""
+DEFAULTS = {"launcher": "local", "sweeper": "grid"}
+"""Of Hydra's own groups, instead of Hydra's defaults."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,8 @@ def main(entry: Entry, arguments: Sequence[str] | None = None) -> None:
 
 
 def prepare_hydra() -> None:
-    """Let Hydra find our plugins and schemas; once more is harmless."""
+    """Let Hydra find our plugins, schemas and defaults; once more is harmless."""
+    from hydra.conf import HydraConf
     from hydra.core.config_store import ConfigStore
 
     launchers = Path(__file__).resolve().parents[2] / "launchers"
@@ -83,6 +86,9 @@ def prepare_hydra() -> None:
         sys.path.insert(0, str(launchers))
     for stage, schema in SCHEMAS.items():
         ConfigStore.instance().store(name=f"{stage}_schema", node=schema)
+    # not in conf/: what a root config overrides, a sweep's or an experiment's file could not override again
+    ours = [{group: DEFAULTS.get(group, name) for group, name in one.items()} for one in HydraConf().defaults]
+    ConfigStore.instance().store(group="hydra", name="config", node=HydraConf(defaults=ours), provider="avexp")
 
 
 def _tell(entry: Entry, fault: AvexpError) -> int:
@@ -267,6 +273,11 @@ def _hydra(entry: Entry, line: CommandLine, folder: Path | None) -> int:
     results: list[tuple[RunFolder, str]] = []
 
     def job(config: DictConfig) -> Any:
+        if line.dry_run:
+            asked.fault = ConfigError(
+                ["--dry-run: avexp's launchers know it, Hydra's do not; use hydra/launcher=local"]
+            )
+            return None
         return _job(entry, config, results, line.multirun)
 
     # what avexp's sweepers and launchers (launchers/) need to know beyond Hydra's own words, and answer

@@ -98,16 +98,20 @@ def sweep(
 
 def dry_run(plan: SweepPlan) -> int:
     """Every trial with its difference and resources; nothing is written."""
-    trials, seconds = preview(plan)
-    console.print(f"[bold]{plan.stage}[/] would sweep {len(trials)} trials with {plan.launcher.name}, and has not:")
+    trials, search, seconds = preview(plan)
+    count = int(search["trials"]) if search else sum(trial.same_as is None for trial in trials)
+    what = f"search {count}" if search else f"sweep {len(trials)}"
+    console.print(f"[bold]{plan.stage}[/] would {what} trials with {plan.launcher.name}, and has not:")
+    for key, text in (search or {}).get("space", {}).items():
+        told = f"{text['values']} when {text['when']}" if isinstance(text, Mapping) else text
+        console.print(f"  {key}: {told}", markup=False, soft_wrap=True)
     for trial in trials:
         shape = json.loads(trial.shape)
         what = f"{shape['nodes']} x {shape['devices']} {shape['accelerator']}"
         same = f"  equal to {trial.same_as}" if trial.same_as is not None else ""
         console.print(f"  {trial.number:5d}  {what:10s}  {' '.join(trial.words)}{same}", markup=False)
     if seconds is not None:
-        at_once = plan.launcher.concurrent or (1 if plan.launcher.name == "local" else len(trials))
-        count = sum(trial.same_as is None for trial in trials)
+        at_once = plan.launcher.concurrent or (1 if plan.launcher.name == "local" else count)
         whole = seconds * -(-count // max(1, at_once))
         console.print(
             f"about {seconds:.0f} s a trial by earlier runs of {plan.name}; {whole / 60:.0f} min in all", markup=False

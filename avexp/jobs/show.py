@@ -12,6 +12,7 @@ from rich.progress import Progress as Bar
 from rich.table import Table
 
 from avexp.core.files import read_json
+from avexp.core.overrides import short_key
 from avexp.core.progress import LOG_EVERY_S, columns, console
 from avexp.jobs.ledger import ENDED, LIVING, Ledger, State, Trial
 from avexp.jobs.task import starts
@@ -102,7 +103,7 @@ def _cells(ledger: Ledger, trial: Trial) -> dict[str, str]:
 def short(word: str) -> str:
     """An override for a narrow table: the key's end, and a number's first digits."""
     key, _, text = rounded(word).partition("=")
-    return f"{key.rpartition('.')[2].rpartition('/')[2]}={text}"
+    return f"{short_key(key)}={text}"
 
 
 def rounded(word: str) -> str:

@@ -88,10 +88,8 @@ def create(plan: SweepPlan, advance: Advance | None = None, jobs: Sequence[Seque
     if jobs is not None:
         rows, count = (list(words) for words in jobs), len(jobs)
     swept = [word for word in plan.words if word not in constant]
-    search = None
     with planning(plan, code, constant) as planner:
-        if plan.search is not None:
-            search = settings_of(plan.search, {key: text for key, _, text in (word.partition("=") for word in swept)})
+        search = search_of(plan, swept)
         freeze_data(planner, [*swept, *((search or {}).get("space") or {})])
         planner.base()
         trials = list(_distinct(_planned(planner, rows, count, advance)))
@@ -107,10 +105,19 @@ def create(plan: SweepPlan, advance: Advance | None = None, jobs: Sequence[Seque
     return Ledger.create(folder, facts, trials)
 
 
-def preview(plan: SweepPlan) -> tuple[list[Trial], float | None]:
-    """The trials as they would be planned now, and how long one took lately [s]; nothing is written."""
+def search_of(plan: SweepPlan, swept: Sequence[str]) -> dict[str, Any] | None:
+    """Checked settings of a search, with what was typed laid over its space; None for all combinations."""
+    if plan.search is None:
+        return None
+    return settings_of(plan.search, {key: text for key, _, text in (word.partition("=") for word in swept)})
+
+
+def preview(plan: SweepPlan) -> tuple[list[Trial], dict[str, Any] | None, float | None]:
+    """The trials as they would be planned now, or the search, and how long a trial took lately [s]; nothing is written."""
     constant, rows, count = grid_of(plan, None)
     with planning(plan, None, constant) as planner:
+        search = search_of(plan, [word for word in plan.words if word not in constant])
+        planner.base()
         trials = list(_distinct(_planned(planner, rows, count, None)))
     times = []
     for run in runs(plan.folder.parents[2], plan.stage):
@@ -118,7 +125,7 @@ def preview(plan: SweepPlan) -> tuple[list[Trial], float | None]:
             times.append(float(read_json(run.cost)["wall_s"]))
         if len(times) == LATELY:
             break
-    return trials, median(times) if times else None
+    return trials, search, median(times) if times else None
 
 
 def grid_of(plan: SweepPlan, code: Path | None) -> tuple[list[str], Iterator[list[str]], int]:

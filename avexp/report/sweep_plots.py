@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from avexp.core.overrides import short_key
 from avexp.report.plots import COLOURS, INK, plot_axes, plot_png
 
 
@@ -33,9 +34,7 @@ def importances(shares: Mapping[str, float]) -> bytes:
     """Share of the objective's variance that each parameter explains (fANOVA, Hutter et al. 2014), as bars."""
     names = sorted(shares, key=lambda name: shares[name])
     figure, axes = plot_axes(5.6, max(2.2, 0.32 * len(names) + 1.0))
-    axes.barh(
-        [name.rpartition(".")[2] for name in names], [shares[name] for name in names], color=COLOURS[0], height=0.6
-    )
+    axes.barh([short_key(name) for name in names], [shares[name] for name in names], color=COLOURS[0], height=0.6)
     return plot_png(figure, axes, "Importance of parameters", "share of the variance", "")
 
 
@@ -63,7 +62,7 @@ def parallel(rows: Sequence[Mapping[str, str]], values: Sequence[float], title: 
     axes.add_collection(LineCollection(list(lines), colors=to_rgba_array(colours, alphas), linewidths=1.4))
     axes.autoscale()
     ends = [_ends([row.get(name) for row in rows]) for name in names] + [_ends(list(map(str, values)))]
-    labels = [name.rpartition(".")[2].rpartition("/")[2] for name in names] + [title]
+    labels = [short_key(name) for name in names] + [title]
     axes.set_xticks(
         range(len(labels)), [f"{low}\n{label}" for label, (low, _) in zip(labels, ends, strict=True)], fontsize=8
     )

@@ -3,11 +3,23 @@
 from collections.abc import Sequence
 from typing import Any
 
+from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
+from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
+
+
+class AvexpSearchPath(SearchPathPlugin):
+    """conf/ last of the places looked at: a saved config (``--config-path``) finds its launcher and sweeper there."""
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        """Called by Hydra."""
+        from avexp.core.stage import conf_folder
+
+        search_path.append("avexp", f"file://{conf_folder()}")
 
 
 class SweepLauncher(Launcher):

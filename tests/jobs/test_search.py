@@ -8,12 +8,12 @@ import time
 
 import optuna
 import pytest
-from hydra import initialize_config_dir
+from hydra import compose, initialize_config_dir
 
 from avexp.core.errors import ConfigError
-from avexp.core.overrides import check_overrides
+from avexp.core.overrides import check_overrides, load_plugins
 from avexp.core.preflight import preflight
-from avexp.core.stage import conf_folder
+from avexp.core.stage import conf_folder, prepare_hydra
 from avexp.jobs.best import best_trials, experiment_text
 from avexp.jobs.frozen_conf import planner_of
 from avexp.jobs.ledger import Ledger, State
@@ -214,3 +214,14 @@ def test_trials_that_found_nothing_do_not_all_go_on(tmp_path):
     assert ends(1.5)
     assert ends(math.nan)
     assert not ends(0.1)
+
+
+@pytest.mark.parametrize("path", sorted(path.stem for path in (conf_folder() / "sweep").glob("*.yaml")))
+def test_a_sweep_file_makes_the_search(path):
+    stage, words = ("evaluate", ["of=x"]) if path == "postprocess" else ("train", ["+experiment=quickstart"])
+    prepare_hydra()
+    load_plugins()
+    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        chosen = compose(stage, [*words, f"+sweep={path}"], return_hydra_config=True).hydra.runtime.choices
+        plain = compose(stage, words, return_hydra_config=True).hydra.runtime.choices
+    assert (chosen["hydra/sweeper"], plain["hydra/sweeper"], plain["hydra/launcher"]) == ("search", "grid", "local")
