@@ -21,6 +21,8 @@ FLAGS_WITH_VALUE = (
     "-cd",
 )
 
+PATHS = ("--config-path", "-cp")
+
 
 @dataclass(frozen=True)
 class CommandLine:
@@ -52,10 +54,16 @@ class CommandLine:
     @property
     def saved_config(self) -> Path | None:
         """Folder of a saved config, where one is used instead of conf/."""
-        for flag in ("--config-path", "-cp"):
-            if flag in self.flags:
-                return Path(self.flags[self.flags.index(flag) + 1])
-        return None
+        given = self._flag("--config-path", "-cp")
+        return None if given is None else Path(given)
+
+    @property
+    def config_name(self) -> str | None:
+        """Of the root config, where it is not the stage's own."""
+        return self._flag("--config-name", "-cn")
+
+    def _flag(self, *names: str) -> str | None:
+        return next((value for flag, value in zip(self.flags, self.flags[1:], strict=False) if flag in names), None)
 
     def with_saved_config(self, folder: Path, resolved: bool = False) -> "CommandLine":
         """The same overrides over a saved config."""
@@ -64,7 +72,8 @@ class CommandLine:
 
     def for_hydra(self, *extra: str) -> list[str]:
         """Arguments for hydra.main: flags first, because its parser does not mix them with overrides."""
-        return [*self.flags, *self.overrides, *extra]
+        name = ["--config-name", "config"] if self.saved_config is not None and self.config_name is None else []
+        return [*self.flags, *name, *self.overrides, *extra]
 
 
 def take_apart(arguments: Sequence[str], aliases: Mapping[str, str] | None = None) -> CommandLine:
@@ -83,10 +92,10 @@ def take_apart(arguments: Sequence[str], aliases: Mapping[str, str] | None = Non
         elif bare.startswith("replay="):
             replay = bare.partition("=")[2]
         elif word in FLAGS_WITH_VALUE and words:
-            flags += [word, words.pop(0)]
+            flags += [word, _place(word, words.pop(0))]
         elif word.startswith("-") and "=" in word and word.split("=")[0] in FLAGS_WITH_VALUE:
             name, _, value = word.partition("=")
-            flags += [name, value]
+            flags += [name, _place(name, value)]
         elif word.startswith("-"):
             flags.append(word)
         else:
@@ -101,6 +110,11 @@ def take_apart(arguments: Sequence[str], aliases: Mapping[str, str] | None = Non
         asks=any(flag.split("=")[0] in ASKS for flag in flags),
         multirun=any(flag in ("-m", "--multirun") for flag in flags),
     )
+
+
+def _place(flag: str, value: str) -> str:
+    """A path as it is meant: from where it is typed, where Hydra would take it from the script's folder."""
+    return str(Path(value).absolute()) if flag in PATHS else value
 
 
 def _ordered(overrides: list[str]) -> list[str]:

@@ -175,7 +175,13 @@ def runs(outputs: Path, stage: str = "*") -> list[RunFolder]:
     """All runs of a stage, newest first."""
     found = [path for path in outputs.glob(f"{stage}/*/*") if is_run_id(path.name) and path.is_dir()]
     found += [path for path in outputs.glob(f"{stage}/*/*/*") if path.name.isdigit() and (path / "lock.json").is_file()]
-    return [RunFolder(path) for path in sorted(found, key=lambda path: (path.name, path.stat().st_mtime), reverse=True)]
+    return [RunFolder(path) for path in sorted(found, key=_age, reverse=True)]
+
+
+def _age(path: Path) -> tuple[str, int, float]:
+    """Runs and trials together: a trial is as old as its sweep, the later trials of it the younger ones."""
+    trial = path.name.isdigit()
+    return (path.parent.name, int(path.name), 0.0) if trial else (path.name, -1, path.stat().st_mtime)
 
 
 def find_run(outputs: Path, reference: str, stage: str = "train") -> RunFolder:

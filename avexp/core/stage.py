@@ -157,7 +157,8 @@ def _composed(entry: Entry, line: CommandLine) -> "Checked":
         _refuse_groups(saved, line)
     extra = [f"hydra.searchpath=[file://{path.resolve()}]" for path in _config_dirs(line)]
     with initialize_config_dir(str(folder.resolve()), version_base="1.3"):
-        return check_overrides("config" if saved else entry.stage, [*line.overrides, *extra])
+        root = line.config_name or ("config" if saved else entry.stage)
+        return check_overrides(root, [*line.overrides, *extra])
 
 
 def _checked(entry: Entry, line: CommandLine) -> DictConfig:
@@ -206,9 +207,8 @@ def _config_dirs(line: CommandLine) -> list[Path]:
 def _sweep(entry: Entry, line: CommandLine) -> int:
     """Hand a sweep over to Hydra's sweeper, ours or another."""
     config = _checked(entry, line)
-    given = next((word.partition("=")[2] for word in line.overrides if word.startswith("hydra.sweep.dir=")), None)
-    folder = Path(given or Path(config.storage.outputs) / entry.stage / str(config.name) / new_run_id())
-    return _hydra(entry, line, folder.absolute())
+    outputs = Path(config.storage.outputs).absolute()
+    return _hydra(entry, line, outputs / entry.stage / str(config.name) / new_run_id(), outputs)
 
 
 def _dry_run(entry: Entry, config: DictConfig, folder: Path) -> int:
@@ -259,7 +259,7 @@ def _resume(entry: Entry, run: RunFolder, line: CommandLine) -> int:
     return STOPPED if run.state() == "stopped" else 0
 
 
-def _hydra(entry: Entry, line: CommandLine, folder: Path | None) -> int:
+def _hydra(entry: Entry, line: CommandLine, folder: Path | None, outputs: Path | None = None) -> int:
     """Hand over to Hydra for help, config print-outs, single runs and sweeps."""
     import hydra
 
@@ -281,7 +281,7 @@ def _hydra(entry: Entry, line: CommandLine, folder: Path | None) -> int:
         return _job(entry, config, results, line.multirun)
 
     # what avexp's sweepers and launchers (launchers/) need to know beyond Hydra's own words, and answer
-    asked = SweepWords(entry=entry, line=line, typed=line.for_hydra())
+    asked = SweepWords(entry=entry, line=line, typed=line.for_hydra(), outputs=outputs)
     job.avexp = asked  # type: ignore[attr-defined]
     decorated: Callable[[], Any] = hydra.main(
         version_base="1.3", config_path=str(conf_folder()), config_name=entry.stage
@@ -307,6 +307,7 @@ class SweepWords:
         entry: the stage.
         line: what was typed.
         typed: the same, for a person to type again.
+        outputs: where runs and sweeps lie.
         exit_code: of a sweep that the sweeper ran; None if it was another's.
         fault: that stopped it: Hydra would print a traceback of it.
     """
@@ -314,6 +315,7 @@ class SweepWords:
     entry: Entry
     line: CommandLine
     typed: list[str]
+    outputs: Path | None = None
     exit_code: int | None = None
     fault: AvexpError | None = None
 

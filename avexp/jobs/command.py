@@ -15,6 +15,7 @@ from avexp.core.command_line import program
 from avexp.core.errors import RunError
 from avexp.core.progress import bar, console
 from avexp.core.stage import SweepWords
+from avexp.jobs.freeze import TiersOf
 from avexp.jobs.frozen_conf import planner_of
 from avexp.jobs.launch import Launcher
 from avexp.jobs.ledger import LIVING, Ledger, State
@@ -31,6 +32,7 @@ def plan_of(
     words: Sequence[str],
     settings: Mapping[str, Any],
     search: dict[str, Any] | None,
+    tiers: TiersOf | None = None,
 ) -> SweepPlan:
     """What Hydra was asked for.
 
@@ -40,17 +42,22 @@ def plan_of(
         words: overrides as typed.
         settings: of the launcher.
         search: of the search.
+        tiers: a config -> where its shards come from, beside the storage root.
     """
     return SweepPlan(
-        folder=Path(str(config.hydra.sweep.dir)),
+        folder=Path(str(config.hydra.sweep.dir)).absolute(),
         stage=asked.entry.stage,
         function=asked.entry.function,
         then=asked.entry.then,
         words=[word for word in words if not word.startswith("hydra")],
         launcher=Launcher.of(settings),
         config_dirs=asked.config_dirs,
+        saved=asked.line.saved_config,
+        root=asked.line.config_name or "",
         search=search,
         command=f"{program()} {shlex.join(asked.typed)}",
+        outputs=asked.outputs,
+        tiers=tiers,
     )
 
 
@@ -68,9 +75,9 @@ def sweep(
     folder = plan.folder
     known: Path | None = None
     if asked.line.resume == "auto":
-        known = unfinished(folder.parents[2], plan.digest)
+        known = unfinished(plan.home, plan.digest)
     elif asked.line.resume is not None:
-        known = find_sweep(folder.parents[2], asked.line.resume)
+        known = find_sweep(plan.home, asked.line.resume)
     elif (folder / Ledger.FILE).is_file():
         known = folder  # the same hydra.sweep.dir, typed again
     if asked.line.dry_run:

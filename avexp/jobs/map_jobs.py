@@ -59,8 +59,8 @@ def map_jobs(
         RunError: the folder holds other items.
     """
     ledger = _ledger(function, items, folder, json.dumps(dict(shape or {}), sort_keys=True))
-    code = snapshot(folder / "code") if launcher.name == "slurm" else None
     modules = [one.partition(":")[0] for one in (FUNCTION, function)]
+    code = snapshot(folder / "code", modules)
     Controller(ledger, launcher.backend(folder, modules), launcher.rules, code, show=show).run()
     found = gather(ledger)
     ledger.close()

@@ -46,10 +46,14 @@ class Planner:
         stage: key of SCHEMAS.
         root: name of the root config.
         words: overrides that all trials have.
+
+    Attributes:
+        pins: choice, such as ``data=world`` -> further words that go with it.
     """
 
     def __init__(self, stage: str, root: str, words: Sequence[str]) -> None:
         self.stage, self.root, self.words = stage, root, list(words)
+        self.pins: dict[str, list[str]] = {}
         self.bases: dict[tuple[str, ...], Base] = {}
         self._values: dict[tuple[str, str], tuple[str, Any, str]] = {}
         self._scratch: dict[str, DictConfig] = {}
@@ -87,7 +91,8 @@ class Planner:
             ConfigError: it has faults.
         """
         if choices not in self.bases:
-            checked: Checked = check_overrides(self.root, [*self.words, *choices])
+            pinned = [pin for choice in choices for pin in self.pins.get(choice, ())]
+            checked: Checked = check_overrides(self.root, [*self.words, *choices, *pinned])
             faults = list(checked.faults)
             if checked.config is not None:
                 OmegaConf.set_struct(checked.config, False)

@@ -4,24 +4,21 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
-
 from avexp.core.errors import ConfigError, RunError
 from avexp.core.files import digest_json, read_json
 from avexp.core.ids import is_run_id
-from avexp.core.instantiate import build
 from avexp.core.overrides import Word
 from avexp.core.progress import Advance
 from avexp.core.run_folder import runs
-from avexp.core.signatures import signature_of
+from avexp.core.stage import conf_folder
 from avexp.jobs.controller import Controller, Source
-from avexp.jobs.frozen_conf import conf_of, hydra_on
+from avexp.jobs.freeze import TiersOf, freeze_data, freeze_runs
+from avexp.jobs.frozen_conf import Confs, hydra_on, planner_on
 from avexp.jobs.launch import Launcher
 from avexp.jobs.ledger import Ledger, State, Trial
 from avexp.jobs.plan import Planner, grid
@@ -45,8 +42,12 @@ class SweepPlan:
         words: overrides as typed, those with several values too.
         launcher: where its trials run.
         config_dirs: further folders of configs.
+        saved: folder of a saved config that takes the place of conf/.
+        root: name of the root config; the stage's own if empty.
         search: settings of a search; None for all combinations.
         command: as typed.
+        outputs: under which earlier runs lie; where the sweep's folder says if None.
+        tiers: a config -> where its shards come from, beside the storage root.
     """
 
     folder: Path
@@ -56,8 +57,12 @@ class SweepPlan:
     words: list[str] = field(default_factory=list)
     launcher: Launcher = field(default_factory=Launcher)
     config_dirs: list[Path] = field(default_factory=list)
+    saved: Path | None = None
+    root: str = ""
     search: dict[str, Any] | None = None
     command: str = ""
+    outputs: Path | None = None
+    tiers: TiersOf | None = None
 
     @property
     def name(self) -> str:
@@ -65,9 +70,21 @@ class SweepPlan:
         return self.folder.parent.name
 
     @property
+    def home(self) -> Path:
+        """Under which runs and sweeps of all stages lie."""
+        return self.outputs or self.folder.parents[2]
+
+    @property
+    def confs(self) -> Confs:
+        """Where its configs lie, before they are frozen."""
+        root = self.root or ("config" if self.saved is not None else self.stage)
+        return Confs(folder=self.saved or conf_folder(), root=root, dirs=self.config_dirs)
+
+    @property
     def digest(self) -> str:
         """Of what is asked for, wherever it runs."""
-        return digest_json([self.stage, self.function, sorted(self.words), self.search])
+        saved = (self.saved / "config.yaml").read_text() if self.saved is not None else ""
+        return digest_json([self.stage, self.function, sorted(self.words), self.search, saved, self.root])
 
 
 def create(plan: SweepPlan, advance: Advance | None = None, jobs: Sequence[Sequence[str]] | None = None) -> Ledger:
@@ -83,26 +100,32 @@ def create(plan: SweepPlan, advance: Advance | None = None, jobs: Sequence[Seque
     """
     folder = plan.folder
     folder.mkdir(parents=True, exist_ok=True)
-    code = snapshot(folder / "code")
-    constant, rows, count = grid_of(plan, code)
+    words = freeze_runs(plan.stage, plan.words, plan.home)
+    functions = [one.partition(":")[0] for one in (plan.function, plan.then) if one]
+    code = snapshot(folder / "code", [*functions, *plan.confs.modules(), *_targets(words)])
+    confs = plan.confs.frozen(folder, code)
+    constant, rows, count = grid_of(plan, words)
     if jobs is not None:
         rows, count = (list(words) for words in jobs), len(jobs)
-    swept = [word for word in plan.words if word not in constant]
-    with planning(plan, code, constant) as planner:
+    swept = [word for word in words if word not in constant]
+    with planner_on(confs, plan.stage, constant) as planner:
         search = search_of(plan, swept)
-        freeze_data(planner, [*swept, *((search or {}).get("space") or {})])
+        freeze_data(planner, swept, (search or {}).get("space") or {}, plan.tiers)
         planner.base()
         trials = list(_distinct(_planned(planner, rows, count, advance)))
         planner.write_bases(folder / "bases")
-        planned_with = planner.words
     job = {"run": RUN, "stage": plan.stage, "function": plan.function, "then": plan.then, "sweep": folder.name}
     facts = {
-        "kind": "sweep", "job": job, "stage": plan.stage, "words": plan.words, "planned_with": planned_with,
-        "launcher": asdict(plan.launcher), "config_dirs": [str(path.resolve()) for path in plan.config_dirs],
-        "search": search, "command": plan.command, "digest": plan.digest, "code": str(code) if code else None,
-        "created": time.time(), "host": os.uname().nodename, "python": sys.executable,
+        "kind": "sweep", "job": job, "stage": plan.stage, "words": words, "planned_with": planner.words,
+        "pins": planner.pins, "confs": confs.plain(), "launcher": asdict(plan.launcher), "search": search,
+        "command": plan.command, "digest": plan.digest, "code": str(code) if code else None, "created": time.time(),
+        "host": os.uname().nodename, "python": sys.executable, "cwd": str(Path.cwd()),
     }  # fmt: skip
     return Ledger.create(folder, facts, trials)
+
+
+def _targets(words: Sequence[str]) -> list[str]:
+    return [value for key, _, value in (word.partition("=") for word in words) if key.endswith("_target_")]
 
 
 def search_of(plan: SweepPlan, swept: Sequence[str]) -> dict[str, Any] | None:
@@ -114,36 +137,24 @@ def search_of(plan: SweepPlan, swept: Sequence[str]) -> dict[str, Any] | None:
 
 def preview(plan: SweepPlan) -> tuple[list[Trial], dict[str, Any] | None, float | None]:
     """The trials as they would be planned now, or the search, and how long a trial took lately [s]; nothing is written."""
-    constant, rows, count = grid_of(plan, None)
-    with planning(plan, None, constant) as planner:
+    constant, rows, count = grid_of(plan, plan.words)
+    with planner_on(plan.confs, plan.stage, constant) as planner:
         search = search_of(plan, [word for word in plan.words if word not in constant])
         planner.base()
         trials = list(_distinct(_planned(planner, rows, count, None)))
     times = []
-    for run in runs(plan.folder.parents[2], plan.stage):
-        if run.state() == "finished" and run.path.is_relative_to(plan.folder.parent) and run.cost.is_file():
+    for run in runs(plan.home, plan.stage):
+        if run.state() == "finished" and run.name == plan.name and run.cost.is_file():
             times.append(float(read_json(run.cost)["wall_s"]))
         if len(times) == LATELY:
             break
     return trials, search, median(times) if times else None
 
 
-def grid_of(plan: SweepPlan, code: Path | None) -> tuple[list[str], Iterator[list[str]], int]:
+def grid_of(plan: SweepPlan, words: Sequence[str]) -> tuple[list[str], Iterator[list[str]], int]:
     """Constant words, each trial's own, and how many trials. A search takes the swept words as its space."""
-    with hydra_on(conf_of(code)):
-        return (
-            grid(plan.words)
-            if plan.search is None
-            else ([word for word in plan.words if not Word(word).swept], iter(()), 0)
-        )
-
-
-@contextmanager
-def planning(plan: SweepPlan, code: Path | None, constant: Sequence[str]) -> Iterator[Planner]:
-    """A planner on the frozen configs."""
-    with hydra_on(conf_of(code)):
-        extra = [f"hydra.searchpath=[{','.join(f'file://{path.resolve()}' for path in plan.config_dirs)}]"]
-        yield Planner(plan.stage, plan.stage, [*constant, *(extra if plan.config_dirs else [])])
+    with hydra_on(plan.confs):
+        return grid(words) if plan.search is None else ([word for word in words if not Word(word).swept], iter(()), 0)
 
 
 def _planned(planner: Planner, rows: Iterator[list[str]], count: int, advance: Advance | None) -> Iterator[Trial]:
@@ -169,23 +180,6 @@ def _distinct(trials: Iterator[Trial]) -> Iterator[Trial]:
         else:
             seen[trial.digest] = trial.number
             yield trial
-
-
-def freeze_data(planner: Planner, swept: Sequence[str]) -> None:
-    """Make the dataset version that all trials read now, once, and let them read that one, whatever is made later."""
-    keys = [word.lstrip("+~").partition("=")[0] for word in swept]
-    if any(key == "data" or key.startswith(("data.", "data/", "storage", "reader")) for key in keys):
-        return
-    config = planner.base().config
-    node = config.get("data")
-    if not isinstance(node, DictConfig) or "_target_" not in node or config.storage.remote is not None:
-        return
-    signature = signature_of(str(node["_target_"]))
-    if signature is None or "version" not in signature.parameters or node.get("version") is not None:
-        return
-    dataset = build(OmegaConf.to_container(node, resolve=True), "data").open(Path(config.storage.root))
-    planner.words.append(f"++data.version={dataset.manifest.digest}")
-    planner.forget()
 
 
 def run(

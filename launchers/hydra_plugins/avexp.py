@@ -95,7 +95,13 @@ class SearchSweeper(GridSweeper):
 def _plan(launcher: SweepLauncher, words: list[str], search: dict[str, Any] | None) -> Any:
     from avexp.jobs.command import plan_of
 
-    return plan_of(_asked(launcher), launcher.config, words, _plain(launcher.settings), search)
+    return plan_of(_asked(launcher), launcher.config, words, _plain(launcher.settings), search, _tiers)
+
+
+def _tiers(config: Any) -> Any:
+    from avexp.train.assemble import tiers_of
+
+    return tiers_of(config)
 
 
 def _plain(settings: dict[str, Any]) -> dict[str, Any]:

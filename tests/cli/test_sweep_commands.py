@@ -22,7 +22,7 @@ def outputs(tmp_path, monkeypatch):
     tests = Path(__file__).resolve().parents[1]
     monkeypatch.syspath_prepend(str(tests))
     monkeypatch.setenv("PYTHONPATH", f"{tests}:{tests.parent}")
-    monkeypatch.setattr("avexp.jobs.sweep.snapshot", lambda folder: None)
+    monkeypatch.setattr("avexp.jobs.sweep.snapshot", lambda folder, modules=(): None)
     plan = SweepPlan(
         folder=tmp_path / "ci" / "toy" / NAME, stage="ci", function="toy_stage:work", command="avexp ci -m ...",
         words=["seed=1,2", "only=[],[fail]", "steps=2"], launcher=Launcher.of({"concurrent": 2}),

@@ -36,7 +36,7 @@ def plan(tmp_path):
 @pytest.fixture
 def planned(plan, monkeypatch):
     """Plans a sweep; its code is the checkout itself, which saves copying it for every test."""
-    monkeypatch.setattr("avexp.jobs.sweep.snapshot", lambda folder: None)
+    monkeypatch.setattr("avexp.jobs.sweep.snapshot", lambda folder, modules=(): None)
 
     def make(*words, **options):
         return create(plan(*words, **options))
