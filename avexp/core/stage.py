@@ -186,7 +186,8 @@ def _refuse_groups(saved: Path, line: CommandLine) -> None:
     """A saved config is whole: values can be changed in it, groups cannot be chosen any more."""
     if not (saved / "config.yaml").is_file():
         raise ConfigError([f"--config-path: {saved}: no saved config there"])
-    groups = {str(path.relative_to(conf_folder())) for path in conf_folder().rglob("*") if path.is_dir()}
+    folders = (path.relative_to(conf_folder()) for path in conf_folder().rglob("*") if path.is_dir())
+    groups = {str(path) for path in folders if path.parts[0] != "hydra"}
     keys = [word.lstrip("+").partition("=")[0] for word in line.overrides]
     why = "a saved config has no groups; change its values, such as trainer.epochs=1"
     faults = [f"{key}: {why}" for key in keys if key in groups]

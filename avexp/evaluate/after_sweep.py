@@ -11,6 +11,7 @@ from avexp.core.instantiate import build
 from avexp.core.progress import console
 from avexp.core.run_folder import RunFolder
 from avexp.jobs.best import best_trials, experiment_text, objectives_of, value_of
+from avexp.jobs.frozen_conf import Confs
 from avexp.jobs.ledger import Ledger, State, Trial
 from avexp.jobs.show import rounded
 from avexp.jobs.study import importances_of
@@ -39,7 +40,7 @@ def conclude(folder: Path) -> None:
     for place, (trial, values) in enumerate(best[:MOST_BEST]):
         name = "best" if place == 0 else f"best-{place + 1}"
         path = folder / "conf" / "experiment" / f"{name}.yaml"
-        if ledger.fact("stage") == "train":
+        if ledger.fact("stage") == "train" and not Confs.of(ledger).saved:
             write_text(path, experiment_text(ledger, trial, values))
             experiments.append(path)
     pictures = _pictures(ledger)
@@ -58,6 +59,9 @@ def conclude(folder: Path) -> None:
     console.print(f"report      {RunFolder(folder).report}", markup=False, soft_wrap=True)
     if experiments:
         words = f"python train.py --config-dir {folder / 'conf'} +experiment=best"
+        console.print(f"best        {words}", markup=False, soft_wrap=True)
+    elif best and ledger.fact("stage") == "train":
+        words = f"python train.py +replay={folder / str(best[0][0].number)}"
         console.print(f"best        {words}", markup=False, soft_wrap=True)
     ledger.close()
 

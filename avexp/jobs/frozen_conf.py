@@ -33,6 +33,11 @@ class Confs:
         """What tells Hydra of the further folders."""
         return [f"hydra.searchpath=[{','.join(f'file://{path.resolve()}' for path in self.dirs)}]"] if self.dirs else []
 
+    @property
+    def saved(self) -> bool:
+        """Whether the root is a saved config, which is whole and has no groups."""
+        return self.root == "config"
+
     def modules(self) -> set[str]:
         """What their ``_target_``s name."""
         paths = [path for folder in [self.folder, *self.dirs] for path in _yaml(folder)]
