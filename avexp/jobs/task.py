@@ -221,22 +221,51 @@ def _later(job: Job, spec: dict[str, Any]) -> int:
         remedy = "give it more time, or save more often (trainer.checkpoint_every_steps)"
         put_result(job, {"state": "failed", "reason": f"{reason}; {remedy}"})
         return 1
-    if "SLURM_JOB_ID" in os.environ and not _requeue():
+    if not spec.get("slurm"):
+        return REQUEUED  # whatever allocation this machine is part of is not the trial's
+    if scancelled():
+        # SLURM would let it go back into the queue, against the will of who cancelled it
+        put_result(job, {"state": "cancelled", "reason": "scancel"})
+        return 1
+    if not _requeue():
         # the controller sees a job that ended with this and submits the trial anew
         put_result(job, {"state": "stopped", "reason": "scontrol requeue failed"})
     return REQUEUED
 
 
-def _requeue() -> bool:
+def scancelled() -> bool:
+    """Whether a person ended this job. While its tasks live SLURM calls a job COMPLETING, whatever ended it; but a limit or a
+    failure gives a reason, a preemption its time, and a job that was asked to queue again has one restart more already.
+    """
+    facts = dict(word.split("=", 1) for word in _scontrol("show", "job", slurm_job()).stdout.split() if "=" in word)
+    if facts.get("JobState") != "COMPLETING":
+        return facts.get("JobState") == "CANCELLED"
+    unasked = facts.get("Restarts") == os.environ.get("SLURM_RESTART_COUNT", "0")
+    return unasked and facts.get("Reason") == "None" and facts.get("PreemptTime", "None") in ("None", "N/A", "Unknown")
+
+
+def slurm_job() -> str:
+    """Of this process, as SLURM's programs take it."""
     array, index = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
-    job = f"{array}_{index}" if array and index else os.environ["SLURM_JOB_ID"]
+    return f"{array}_{index}" if array and index else os.environ["SLURM_JOB_ID"]
+
+
+def _requeue() -> bool:
     for _ in range(3):
-        done = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True, check=False, timeout=60)
+        done = _scontrol("requeue", slurm_job())
         if done.returncode == 0:
             return True
         sys.stderr.write(done.stderr)
         time.sleep(2)
     return False
+
+
+def _scontrol(*words: str) -> subprocess.CompletedProcess[str]:
+    command = ["scontrol", *words]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    except (OSError, subprocess.SubprocessError) as fault:
+        return subprocess.CompletedProcess(command, 1, "", f"{fault}\n")
 
 
 def _log_to(path: Path) -> None:

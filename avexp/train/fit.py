@@ -213,7 +213,8 @@ def _trainer(config: TrainConfig, run: RunFolder, steps: int, callbacks: list[Ca
         max_steps=chosen.steps_max or -1,
         accumulate_grad_batches=chosen.accumulate,
         gradient_clip_val=chosen.clip_norm,
-        check_val_every_n_epoch=chosen.validate_every_epochs,
+        # a run that is shorter than that is validated once, at its end
+        check_val_every_n_epoch=min(chosen.validate_every_epochs, chosen.epochs),
         limit_train_batches=chosen.train_batches_max,
         num_sanity_val_steps=0,
         logger=False,

@@ -6,7 +6,16 @@ import time
 import pytest
 from fakes.slurm.fake_slurm import FakeSlurm
 from slurm.jobs import wait_for
-from slurm.sweeps import Runner, assert_as_if_nothing_happened, assert_survived, disturb, environment, run_while
+from slurm.sweeps import (
+    Runner,
+    assert_as_if_nothing_happened,
+    assert_cancelled,
+    assert_survived,
+    begun,
+    disturb,
+    environment,
+    run_while,
+)
 
 from avexp.jobs.ledger import Ledger, State
 from avexp.jobs.slurm import SlurmBackend
@@ -76,18 +85,23 @@ def test_an_invalid_option_is_said_at_once(planned, slurm):
 
 
 def test_a_job_that_someone_cancels_is_cancelled(planned, slurm, monkeypatch):
+    monkeypatch.setenv("TOY_STEP_S", "0.1")
+    ledger = on_slurm(planned, "seed=1", "steps=400")
+    run_while(ledger, slurm, lambda: slurm.call("scancel", begun(ledger, 0)["job"]))
+    assert_cancelled(ledger)
+
+
+def test_one_that_is_cancelled_and_cannot_save_is_too(planned, slurm, monkeypatch):
     monkeypatch.setenv("TOY_STEP_S", "20")
     ledger = on_slurm(planned, "seed=1", "steps=3")
-    told = []
 
-    def look(one):
-        living = one.attempts(living=True)
-        if not told and living and one.counts().get("running"):
-            told.append(subprocess.run(["scancel", "--signal=KILL", living[0].job], check=False))
-            subprocess.run(["scancel", living[0].job], check=False)
+    def act():
+        job = begun(ledger, 0)["job"]
+        slurm.call("scancel", job)
+        slurm.call("scancel", "--full", "--signal=KILL", job)
 
-    run(ledger, show=look)
-    assert ledger.trial(0).state in (State.cancelled, State.failed)
+    run_while(ledger, slurm, act)
+    assert ledger.trial(0).state is State.cancelled
 
 
 def of_two_ranks(planned, told):

@@ -126,6 +126,8 @@ class Behaviour:
         slurm.call("scancel", job)
         log(tmp_path, job, "task0 TERM", "task1 TERM")
         assert squeue(slurm, job, "%T") == ["COMPLETING"]
+        facts = show(slurm, job)
+        assert (facts["JobState"], facts["Reason"], facts["Restarts"]) == ("COMPLETING", "None", "0")
         (tmp_path / "enough").touch()
         wait_state(slurm, job, "CANCELLED")
         assert f"*** JOB {job} ON node" in (tmp_path / f"slurm-{job}.out").read_text()
@@ -156,6 +158,8 @@ class Behaviour:
         done = slurm.call("scontrol", "requeue", job)
         assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
         log(tmp_path, job, "batch TERM")
+        facts = show(slurm, job)
+        assert (facts["JobState"], facts["Restarts"]) == ("COMPLETING", "1"), "which tells it from what was cancelled"
         wait_for(lambda: squeue(slurm, job, "%T %r %N") == ["PENDING BeginTime "])
         facts = show(slurm, job)
         assert (facts["Restarts"], facts["NodeList"], facts["JobState"]) == ("1", "", "PENDING")

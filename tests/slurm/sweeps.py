@@ -42,7 +42,7 @@ def pointed_at(cluster, **more):
         for name, value in environment(cluster, **more).items():
             patch.setenv(name, value)
         patch.setattr(SlurmBackend, "poll_s", (0.2, 1.0))
-        patch.setattr("avexp.jobs.sweep.snapshot", lambda folder: None)
+        patch.setattr("avexp.jobs.sweep.snapshot", lambda folder, modules=(): None)
         yield
 
 
@@ -163,6 +163,14 @@ def begun(ledger, number=0, count=1):
     wait_for(lambda: step_of(folder) > start["step"], 60, f"a checkpoint of start {count} of trial {number}")
     # the last element's own number is that of the whole array
     return {**start, "job": Ledger(ledger.folder).attempts(number)[-1].job}
+
+
+def assert_cancelled(ledger, number=0):
+    """A trial that a person ended: it saved, was not started again, and can be gone on with."""
+    trial, folder = ledger.trial(number), ledger.folder / str(number)
+    [start] = starts(folder)
+    assert (trial.state, trial.attempts) == (State.cancelled, 1), (trial.reason, ledger.attempts(number))
+    assert step_of(folder) > start["step"]
 
 
 def assert_survived(ledger, number=0, count=1, attempts=1, ahead=True):

@@ -7,7 +7,7 @@ import time
 import pytest
 from slurm.cluster import Cluster
 from slurm.jobs import submit, wait_for
-from slurm.sweeps import Runner, assert_survived, begun, environment, plan_in, pointed_at, run_while
+from slurm.sweeps import Runner, assert_cancelled, assert_survived, begun, environment, plan_in, pointed_at, run_while
 
 from avexp.jobs.ledger import Ledger, State
 from avexp.jobs.sweep import run
@@ -91,6 +91,13 @@ def disturbed(tmp_path_factory):
 def test_a_trial_survives(disturbed, name):
     _, count, attempts = FAULTS[name]
     assert_survived(disturbed, list(FAULTS).index(name), count, attempts)
+
+
+def test_what_a_person_cancels_stays_cancelled(planned, slurm):
+    """SLURM would queue it again if it asked for that."""
+    ledger = planned("seed=1", "steps=400")
+    run_while(ledger, slurm, lambda: slurm.call("scancel", begun(ledger, 0)["job"]))
+    assert_cancelled(ledger)
 
 
 def test_early_signals_are_not_deadly(planned, slurm, tmp_path, monkeypatch):

@@ -90,7 +90,7 @@ def _facts(view, row, elements, number):
         {"JobState": state, "Reason": row["reason"], "Dependency": dependency(row)},
         {
             "Requeue": row["requeue"],
-            "Restarts": row["restarts"],
+            "Restarts": row["restarts"] + (state == "COMPLETING" and row["final"] == "REQUEUED"),
             "BatchFlag": 1,
             "Reboot": 0,
             "ExitCode": f"{row['code']}:{row['sig']}",
@@ -140,9 +140,9 @@ def _requeue(store, row):
         return "Job is pending execution"
     if not row["requeue"]:
         return "Requested operation is presently disabled"
-    if row["state"] == "COMPLETING":
+    if row["state"] == "COMPLETING" and row["final"] != "CANCELLED":
         return "Job/step already completing or completed"
-    if row["state"] == "RUNNING":
+    if row["state"] in ("RUNNING", "COMPLETING"):
         store.update(row["id"], state="COMPLETING", final="REQUEUED", end=time.time())
         return None
     values = {"state": "PENDING", "restarts": row["restarts"] + 1, "end": None, "start": None, "own": 1, "final": None}
