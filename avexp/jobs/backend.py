@@ -46,6 +46,7 @@ class Batch:
         attempts: in the order of their index.
         shape: resources.
         code: snapshot that they run; None for the installed package.
+        at_once: so many may run at a time.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Batch:
     attempts: Sequence[Attempt]
     shape: Mapping[str, Any]
     code: Path | None
+    at_once: int
 
 
 class Backend(Protocol):
@@ -61,6 +63,8 @@ class Backend(Protocol):
     name: str
     poll_s: tuple[float, float]
     """Least and most seconds between two looks."""
+    limit: int | None
+    """Jobs of the sweep at a time, where each batch must be told its share; None where the backend sees to it itself."""
 
     def room(self, living: int) -> int:
         """How many jobs more may be submitted while so many live."""

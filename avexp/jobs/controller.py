@@ -3,34 +3,32 @@
 It may be killed at any moment: everything is in the ledger before it is done, and another controller goes on from there.
 """
 
-import json
 import os
-import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
-from avexp.core.errors import RunError
 from avexp.core.file_lock import file_lock
 from avexp.core.files import read_json, write_json
-from avexp.core.progress import console
-from avexp.jobs.backend import Backend, Batch, Phase, Seen
+from avexp.jobs.backend import Backend, Phase, Seen
 from avexp.jobs.ledger import Attempt, Ledger, State, Trial
 from avexp.jobs.settling import Rules, Settling
+from avexp.jobs.submission import STARTED, Submitter
 from avexp.jobs.task import revoked, starts
 
-REFUSED_S = 600.0
-"""A scheduler that does not take jobs is asked again for so long [s]."""
 LOCK_S = 2.0
 LISTING_S = 1.0
 """Results are looked for so often while the scheduler is left alone [s]."""
 FEW = 64
-MOST_LOCAL_BATCH = 256
+MOST_AT_A_TIME = 20_000
 
 
 class Source(Protocol):
     """Where trials come from that are not all known ahead."""
+
+    def begin(self) -> None:
+        """Settle what another controller left; called once, under the sweep's lock."""
 
     def ask(self, count: int) -> list[Trial]:
         """Up to so many new trials; fewer if it must see results first, or is done."""
@@ -66,7 +64,7 @@ class Controller:
         source: Source | None = None,
         show: Callable[[Ledger], None] | None = None,
     ) -> None:
-        self.ledger, self.backend, self.rules, self.code = ledger, backend, rules, code
+        self.ledger, self.backend, self.rules = ledger, backend, rules
         self.source, self.show = source, show
         self.folder = ledger.folder
         self.results = self.folder / "results"
@@ -75,7 +73,8 @@ class Controller:
         self._ended_at: dict[str, float] = {}
         self._phases: dict[str, Seen] = {}
         self.settling = Settling(ledger, rules, self.source.tell if self.source is not None else lambda trial: None)
-        self._refused_since: float | None = None
+        study_spec = self.source.study_spec if self.source is not None else lambda trial: None
+        self.submitter = Submitter(ledger, backend, rules, code, study_spec)
 
     def run(self, submit_only: bool = False) -> None:
         """Until all trials ended.
@@ -96,6 +95,8 @@ class Controller:
             self.backend.close()
 
     def _run(self, submit_only: bool) -> None:
+        if self.source is not None:
+            self.source.begin()
         self.recover()
         pause = self.backend.poll_s[0]
         while True:
@@ -130,12 +131,13 @@ class Controller:
 
     def _found_again(self, attempt: Attempt) -> Attempt | None:
         """The job of an attempt that was being submitted; None if it never arrived: the trial is planned again."""
-        entries = read_json(self._file(attempt.batch))["jobs"] if self._file(attempt.batch).is_file() else []
+        file = self.submitter.file(attempt.batch)
+        entries = read_json(file)["jobs"] if file.is_file() else []
         place = next((index for index, entry in enumerate(entries) if entry["token"] == attempt.token), None)
         ids = self.backend.find(attempt.batch, len(entries)) if place is not None else None
         job = ids[place] if ids is not None and place is not None else None
         if job is None and not revoked(self.results, attempt.token):
-            job = "::"  # it started: its result, its process or its end will be seen
+            job = STARTED
         if job is None:
             self._end(attempt, "never arrived")
             self.ledger.update(attempt.trial, state=State.planned)
@@ -145,84 +147,16 @@ class Controller:
 
     def fill(self) -> bool:
         """Submit what there is room for; whether anything was."""
-        room = self.backend.room(len(self.living))
-        if self.stopped or room <= 0:
+        slots = self.submitter.slots(self.living)
+        if self.stopped or slots <= 0:
             return False
-        planned = self.ledger.trials(State.planned, limit=min(room, 20_000))
-        if self.source is not None and len(planned) < room:
-            asked = self.source.ask(room - len(planned))
+        planned = self.ledger.trials(State.planned, limit=min(self.backend.room(len(self.living)), MOST_AT_A_TIME))
+        if self.source is not None and len(planned) < slots:
+            asked = self.source.ask(slots - len(planned))
             planned += [trial for trial in asked if trial.state is State.planned]
-        for group in _groups(planned, getattr(self.backend, "most_array", MOST_LOCAL_BATCH)):
-            self.submit(group)
-            if self._refused_since is not None:
-                return False
-        return bool(planned)
-
-    def submit(self, trials: Sequence[Trial]) -> None:
-        """Give trials of one shape to the scheduler; written down before and after."""
-        name = f"avexp-{self.folder.name}-{secrets.token_hex(4)}"
-        attempts = [Attempt(token=secrets.token_hex(8), trial=trial.number, batch=name) for trial in trials]
-        self.ledger.begin_attempts(attempts)
-        template = self.ledger.fact("job")
-        shape = json.loads(trials[0].shape)
-        ranks = int(shape.get("devices") or 1) * int(shape.get("nodes") or 1)
-        for attempt, trial in zip(attempts, trials, strict=True):
-            folder = self._trial_folder(trial.number)
-            folder.mkdir(exist_ok=True)
-            spec = {
-                **template, "token": attempt.token, "number": trial.number, "changes": trial.changes, "words": trial.words,
-                "base": str(self.folder / "bases" / f"{trial.base[:16]}.yaml"), "asked": trial.asked, "ranks": ranks,
-                "slurm": self.backend.name == "slurm", "restarts_without_progress": self.rules.restarts_without_progress,
-            }  # fmt: skip
-            if self.source is not None and (study := self.source.study_spec(trial)) is not None:
-                spec["study"] = study
-            (folder / "job.json").write_text(json.dumps(spec))
-        jobs = [
-            {"folder": str(self._trial_folder(attempt.trial)), "token": attempt.token, "trial": attempt.trial}
-            for attempt in attempts
-        ]
-        write_json(self._file(name), {"results": str(self.results), "jobs": jobs})
-        batch = Batch(name=name, file=self._file(name), attempts=attempts, shape=shape, code=self.code)
-        ids = self._submitted(batch)
-        if ids is None:
-            for attempt in attempts:
-                self._end(attempt, "refused")
-                self.ledger.update(attempt.trial, state=State.planned)
-            return
-        with self.ledger.together():
-            for attempt, job in zip(attempts, ids, strict=True):
-                self.ledger.update_attempt(attempt.token, job=job, state="submitted")
-                self.living[attempt.token] = Attempt(**{**attempt.__dict__, "job": job, "state": "submitted"})
-
-    def _submitted(self, batch: Batch) -> list[str] | None:
-        """Ids of a batch; None if it was refused and may be tried again later.
-
-        Raises:
-            RunError: it is refused for too long.
-        """
-        try:
-            ids = self.backend.submit(batch)
-            self._refused_since = None
-            return ids
-        except RunError as fault:
-            # the answer may have been lost, and the jobs be there
-            try:
-                ids = self.backend.find(batch.name, len(batch.attempts)) or []
-            except RunError:
-                ids = []
-            if ids:
-                return ids
-            now = time.monotonic()
-            if self._refused_since is None:
-                self._refused_since = now
-                bound = f"{REFUSED_S / 60:.0f} min" if self.backend.name != "local" else "no longer"
-                console.print(f"not submitted: {fault}; tried again for {bound}", markup=False, soft_wrap=True)
-            if self.backend.name == "local" or now - self._refused_since > REFUSED_S or "nvalid" in str(fault):
-                for attempt in batch.attempts:
-                    self._end(attempt, "refused")
-                    self.ledger.update(attempt.trial, state=State.planned)
-                raise
-            return None
+        submitted = self.submitter.submit(planned, slots, alone=not self.living)
+        self.living |= {attempt.token: attempt for attempt in submitted}
+        return bool(submitted)
 
     def poll(self) -> bool:
         """Look at everything that lives; whether anything changed."""
@@ -304,14 +238,3 @@ class Controller:
 
     def _trial_folder(self, number: int) -> Path:
         return self.folder / str(number)
-
-    def _file(self, batch: str) -> Path:
-        return self.folder / "batches" / f"{batch}.json"
-
-
-def _groups(trials: Sequence[Trial], most: int) -> list[list[Trial]]:
-    """By shape, no more than so many each."""
-    shapes: dict[str, list[Trial]] = {}
-    for trial in trials:
-        shapes.setdefault(trial.shape, []).append(trial)
-    return [group[first : first + most] for group in shapes.values() for first in range(0, len(group), most)]

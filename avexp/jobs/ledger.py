@@ -262,6 +262,14 @@ class Ledger:
                     (State.submitted, attempt.trial),
                 )
 
+    def unsubmitted(self, attempt: Attempt, reason: str) -> None:
+        """Nobody took it: as if it had never been tried."""
+        with self.together():
+            self._base.execute("DELETE FROM attempt WHERE token = ?", (attempt.token,))
+            values = (State.planned, reason, attempt.trial)
+            query = "UPDATE trial SET state = ?, reason = ?, attempts = attempts - 1 WHERE number = ?"
+            self._base.execute(query, values)
+
     def update_attempt(self, token: str, **values: Any) -> None:
         """Change an attempt."""
         names = ", ".join(f"{name} = ?" for name in values)

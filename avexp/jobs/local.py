@@ -35,6 +35,7 @@ class LocalBackend:
 
     name = "local"
     poll_s = (0.01, 0.5)
+    limit: int | None = None
 
     def __init__(self, concurrent: int, modules: Sequence[str], folder: Path) -> None:
         self.concurrent, self.modules = max(1, concurrent), list(modules)

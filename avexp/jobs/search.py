@@ -76,10 +76,9 @@ class Search:
         )
         self._refused = 0
         self._exhausted = False
-        self._settle_stale()
 
-    def _settle_stale(self) -> None:
-        """Trials that another controller asked for and left."""
+    def begin(self) -> None:
+        """See controller.Source: trials that another controller asked for and left."""
         known = {trial.asked: trial for trial in self.ledger.each() if trial.asked is not None}
         for frozen in self.study.get_trials(deepcopy=False):
             owner = frozen.user_attrs.get("sweep", None if self.settings.get("study") else self.ledger.folder.name)

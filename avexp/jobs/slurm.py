@@ -37,6 +37,8 @@ RUNNING = ("RUNNING", "COMPLETING", "CONFIGURING", "SIGNALING", "STAGE_OUT", "SU
 IGNORE = "trap '' USR1 USR2"
 """In the batch script, and in each task until Python takes signals over: a warning that comes early must not be deadly."""
 SACCT_AT_ONCE = 400
+NO_LIMIT = 987_654_321
+"""Stands for none while submitit writes the script: the partition's own default then holds."""
 MOST_ARRAY = 1001
 """MaxArraySize where the cluster does not say."""
 
@@ -77,14 +79,14 @@ class SlurmBackend:
     Args:
         folder: of the sweep; scripts and SLURM's own logs go below it.
         resources: overrides of the profile.
-        concurrent: jobs of one array that run at a time; None for as many as there is room for.
+        concurrent: jobs that run at a time; None for as many as there is room for.
     """
 
     name = "slurm"
     poll_s = (1.0, 30.0)
 
     def __init__(self, folder: Path, resources: Resources, concurrent: int | None = None) -> None:
-        self.folder, self.resources, self.concurrent = folder, resources, concurrent
+        self.folder, self.resources, self.limit = folder, resources, concurrent
         self._most_array: int | None = None
         self._accounting: bool | None = None
 
@@ -147,7 +149,7 @@ class SlurmBackend:
             constraint=given["constraint"],
             account=given["account"],
             qos=given["qos"],
-            time=given["time_min"] or 60 * 24,
+            time=given["time_min"] or NO_LIMIT,
             nodes=int(shape.get("nodes") or 1),
             ntasks_per_node=tasks,
             gpus_per_node=tasks if shape.get("accelerator") == "cuda" else None,
@@ -155,7 +157,7 @@ class SlurmBackend:
             exclude=chosen["exclude"],
             dependency=chosen["dependency"],
             signal_delay_s=chosen["signal_s"],
-            array_parallelism=self.concurrent or len(batch.attempts),
+            array_parallelism=batch.at_once,
             map_count=len(batch.attempts),
             stderr_to_stdout=True,
             setup=[IGNORE, *lines, *chosen["setup"]],
@@ -163,7 +165,9 @@ class SlurmBackend:
             wckey="",
             additional_parameters=extra,
         )
-        return text.replace("#SBATCH --wckey=''\n", "")
+        for line in ("#SBATCH --wckey=''\n", f"#SBATCH --time={NO_LIMIT}\n"):
+            text = text.replace(line, "")
+        return text
 
     def find(self, batch: str, count: int) -> list[str] | None:
         """See Backend."""
@@ -189,7 +193,8 @@ class SlurmBackend:
         for job, one in self._sacct(missing):
             if job in by_job:
                 seen[by_job[job]] = one
-        for job in [job for job in missing if by_job[job] not in seen]:
+        # what squeue does not list any more and sacct calls running: its end was lost (a "runaway job"), or it is ending
+        for job in [job for job in missing if by_job[job] not in seen or seen[by_job[job]].phase is not Phase.ended]:
             seen[by_job[job]] = self._scontrol(job)
         return seen
 

@@ -1,6 +1,5 @@
 """Sweeps on the fake SLURM: faults as many as one likes."""
 
-import subprocess
 import time
 
 import pytest
