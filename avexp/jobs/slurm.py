@@ -9,7 +9,7 @@ import shlex
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,8 @@ COMES_BACK = ("NODE_FAIL", "PREEMPTED", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD
 RUNNING = ("RUNNING", "COMPLETING", "CONFIGURING", "SIGNALING", "STAGE_OUT", "SUSPENDED", "STOPPED", "RESIZING")
 IGNORE = "trap '' USR1 USR2"
 """In the batch script, and in each task until Python takes signals over: a warning that comes early must not be deadly."""
+QUEUE = ("partition", "constraint", "account", "qos")
+"""Where a job queues: by the launcher, else by the profile's cluster, else by SLURM's own defaults."""
 SACCT_AT_ONCE = 400
 NO_LIMIT = 987_654_321
 """Stands for none while submitit writes the script: the partition's own default then holds."""
@@ -120,24 +122,9 @@ class SlurmBackend:
         """The sbatch script, by submitit."""
         from submitit.slurm.slurm import _make_sbatch_string
 
-        shape, chosen = batch.shape, asdict(self.resources)
+        shape, chosen = batch.shape, self.resources
         cluster = shape.get("cluster") or {}
-        given = {
-            name: chosen[name] if chosen[name] is not None else cluster.get(name) or None
-            for name in ("partition", "constraint", "account", "qos", "time_min")
-        }
-        tasks = int(shape.get("devices") or 1)
-        extra = {"requeue": True, **chosen["extra"]}
-        if chosen["dependency"]:
-            extra["kill-on-invalid-dep"] = "yes"
-        if shape.get("memory_gib") and cluster.get("ask_memory"):
-            extra.setdefault("mem", f"{int(shape['memory_gib'])}G")
-        cores = int(shape.get("cpu_cores") or 0) // tasks
-        lines = [f"export {name}={shlex.quote(value)}" for name, value in environment(batch.code).items()]
-        lines += [
-            f"export {name}={shlex.quote(str(value))}" for name, value in (cluster.get("environment") or {}).items()
-        ]
-        ranks = tasks * int(shape.get("nodes") or 1)
+        tasks, nodes = int(shape.get("devices") or 1), int(shape.get("nodes") or 1)
         logs = self.folder / "slurm"
         logs.mkdir(exist_ok=True)
         text: str = _make_sbatch_string(
@@ -145,29 +132,35 @@ class SlurmBackend:
             folder=logs,
             job_name=batch.name,
             comment=batch.name,
-            partition=given["partition"],
-            constraint=given["constraint"],
-            account=given["account"],
-            qos=given["qos"],
-            time=given["time_min"] or NO_LIMIT,
-            nodes=int(shape.get("nodes") or 1),
+            **{name: getattr(chosen, name) or cluster.get(name) or None for name in QUEUE},
+            time=chosen.time_min or cluster.get("time_min") or NO_LIMIT,
+            nodes=nodes,
             ntasks_per_node=tasks,
             gpus_per_node=tasks if shape.get("accelerator") == "cuda" else None,
-            cpus_per_task=cores or None,
-            exclude=chosen["exclude"],
-            dependency=chosen["dependency"],
-            signal_delay_s=chosen["signal_s"],
+            cpus_per_task=int(shape.get("cpu_cores") or 0) // tasks or None,
+            exclude=chosen.exclude,
+            dependency=chosen.dependency,
+            signal_delay_s=chosen.signal_s,
             array_parallelism=batch.at_once,
             map_count=len(batch.attempts),
             stderr_to_stdout=True,
-            setup=[IGNORE, *lines, *chosen["setup"]],
-            srun_args=["--kill-on-bad-exit=1"] if ranks > 1 else [],
+            setup=[IGNORE, *_exports(batch.code, cluster), *chosen.setup],
+            srun_args=["--kill-on-bad-exit=1"] if tasks * nodes > 1 else [],
             wckey="",
-            additional_parameters=extra,
+            additional_parameters=self._extra(shape, cluster),
         )
         for line in ("#SBATCH --wckey=''\n", f"#SBATCH --time={NO_LIMIT}\n"):
             text = text.replace(line, "")
         return text
+
+    def _extra(self, shape: Mapping[str, Any], cluster: Mapping[str, Any]) -> dict[str, Any]:
+        """Options of sbatch that submitit has no name for."""
+        found: dict[str, Any] = {"requeue": True}
+        if shape.get("memory_gib") and cluster.get("ask_memory"):
+            found["mem"] = f"{int(shape['memory_gib'])}G"
+        if self.resources.dependency:
+            found["kill-on-invalid-dep"] = "yes"
+        return {**found, **self.resources.extra}
 
     def find(self, batch: str, count: int) -> list[str] | None:
         """See Backend."""
@@ -261,6 +254,12 @@ def seen_as(word: str, node: str, reason: str, listed: bool) -> Seen:
 def _command(batch: Path) -> str:
     inner = shlex.join([python(), "-m", "avexp.jobs.task", str(batch)])
     return shlex.join(["bash", "-c", f"{IGNORE}; exec {inner}"])
+
+
+def _exports(code: Path | None, cluster: Mapping[str, Any]) -> list[str]:
+    """Shell lines: where the job finds its code, and what the cluster's fabric needs."""
+    variables = {**environment(code), **(cluster.get("environment") or {})}
+    return [f"export {name}={shlex.quote(str(value))}" for name, value in variables.items()]
 
 
 def _ids(number: str, count: int) -> list[str]:

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 from avexp.core.command_line import take_apart
 
 
@@ -16,8 +18,9 @@ def test_our_own_words_are_taken_out():
 
 def test_flags_with_values_stay_together():
     line = take_apart(["--config-path", "runs/.hydra", "--config-name=config", "--cfg", "job"])
-    assert line.flags == ["--config-path", "runs/.hydra", "--config-name", "config", "--cfg", "job"]
-    assert str(line.saved_config) == "runs/.hydra"
+    saved = Path("runs/.hydra").absolute()  # from where it is typed, not from the script's folder as Hydra would
+    assert line.flags == ["--config-path", str(saved), "--config-name", "config", "--cfg", "job"]
+    assert line.saved_config == saved
     assert line.asks
 
 

@@ -5,6 +5,7 @@ import os
 import signal
 import time
 from contextlib import suppress
+from dataclasses import asdict
 
 import pytest
 
@@ -196,8 +197,20 @@ def test_sweeps_are_found_by_id_and_by_plan(planned, plan, tmp_path):
 def test_launcher_settings_are_checked():
     with pytest.raises(ConfigError, match="did you mean concurrent"):
         Launcher.of({"name": "local", "concurent": 3})
-    with pytest.raises(ConfigError, match="none of local, slurm"):
-        Launcher.of({"name": "pbs"})
+    with pytest.raises(ConfigError) as fault:
+        Launcher.of({"name": "pbs", "concurrent": 0, "time_min": "ten", "setup": "module load"})
+    assert [line.partition(":")[0] for line in fault.value.faults] == [
+        f"hydra.launcher.{name}" for name in ("name", "concurrent", "time_min", "setup")
+    ]
+    assert fault.value.faults[:2] == [
+        "hydra.launcher.name: pbs is none of local, slurm", "hydra.launcher.concurrent: 0 is less than 1",
+    ]  # fmt: skip
+
+
+def test_launcher_settings_come_back_from_a_ledger():
+    launcher = Launcher.of({"name": "slurm", "grace_s": 1, "time_min": 10, "extra": {"exclusive": True}})
+    assert Launcher.of(asdict(launcher)) == launcher
+    assert (launcher.rules.grace_s, launcher.resources.time_min) == (1.0, 10)
 
 
 def test_map_jobs_gather_in_order_and_go_on(tmp_path):
