@@ -123,7 +123,7 @@ def _waiting(ledger: "Ledger") -> Any:
 @app.command("retry")
 def retry(
     sweep: Sweep = LATEST,
-    failed: Annotated[bool, typer.Option("--failed", help="Those that failed.")] = True,
+    failed: Annotated[bool, typer.Option("--failed", help="Those that failed; so if nothing is said.")] = False,
     cancelled: Annotated[bool, typer.Option("--cancelled", help="Those that were cancelled.")] = False,
     outputs: Outputs = OUTPUTS,
 ) -> None:
@@ -131,8 +131,7 @@ def retry(
     from avexp.jobs.ledger import State
 
     ledger = _open(outputs, sweep)
-    states = [State.failed] * failed + [State.cancelled] * cancelled
-    again = ledger.trials(*states) if states else []
+    again = ledger.trials(*[State.cancelled] * cancelled, *[State.failed] * (failed or not cancelled))
     for trial in again:
         (ledger.folder / str(trial.number) / "cancelled").unlink(missing_ok=True)
         ledger.update(trial.number, state=State.planned, failures=0, reason="", ended=None)

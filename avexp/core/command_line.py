@@ -35,7 +35,7 @@ class CommandLine:
         resume: a run to continue, or ``auto``.
         replay: a run whose saved config is used.
         asks: the command only asks (help, config).
-        multirun: ``-m`` was given.
+        multirun: ``-m`` was given, or a launcher.
     """
 
     overrides: list[str] = field(default_factory=list)
@@ -101,15 +101,26 @@ def take_apart(arguments: Sequence[str], aliases: Mapping[str, str] | None = Non
         else:
             key, equals, value = word.partition("=")
             overrides.append(f"{(aliases or {}).get(key, key)}{equals}{value}")
+    asks = any(flag.split("=")[0] in ASKS for flag in flags)
+    multirun = any(flag in ("-m", "--multirun") for flag in flags)
+    if not asks and not multirun and any(_launches(word) for word in overrides):
+        multirun = True
+        flags.append("-m")
     return CommandLine(
         overrides=_ordered(overrides),
         flags=flags,
         dry_run=dry_run,
         resume=resume,
         replay=replay,
-        asks=any(flag.split("=")[0] in ASKS for flag in flags),
-        multirun=any(flag in ("-m", "--multirun") for flag in flags),
+        asks=asks,
+        multirun=multirun,
     )
+
+
+def _launches(word: str) -> bool:
+    """Whether it chooses where a run goes: one run is submitted as many are, never quietly started here."""
+    key, _, name = word.partition("=")
+    return key == "hydra/launcher" and name != "basic"
 
 
 def _place(flag: str, value: str) -> str:

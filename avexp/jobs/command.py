@@ -1,6 +1,5 @@
 """``-m`` as a person types it, and ``avexp sweep attach``: from words to the last line that is printed."""
 
-import json
 import os
 import shlex
 import subprocess
@@ -15,13 +14,14 @@ from avexp.core.command_line import program
 from avexp.core.errors import RunError
 from avexp.core.progress import bar, console
 from avexp.core.stage import SweepWords
+from avexp.jobs.dry_run import dry_run
 from avexp.jobs.freeze import TiersOf
 from avexp.jobs.frozen_conf import planner_of
 from avexp.jobs.launch import Launcher
 from avexp.jobs.ledger import LIVING, Ledger, State
 from avexp.jobs.show import Progress, table
 from avexp.jobs.snapshot import environment
-from avexp.jobs.sweep import SweepPlan, create, find_sweep, preview, run, unfinished
+from avexp.jobs.sweep import SweepPlan, create, find_sweep, run, unfinished
 
 Conclude = Callable[[Path], None]
 
@@ -103,30 +103,6 @@ def sweep(
     asked.exit_code = exit_code(watch(ledger, plan.launcher, conclude))
 
 
-def dry_run(plan: SweepPlan) -> int:
-    """Every trial with its difference and resources; nothing is written."""
-    trials, search, seconds = preview(plan)
-    count = int(search["trials"]) if search else sum(trial.same_as is None for trial in trials)
-    what = f"search {count}" if search else f"sweep {len(trials)}"
-    console.print(f"[bold]{plan.stage}[/] would {what} trials with {plan.launcher.name}, and has not:")
-    for key, text in (search or {}).get("space", {}).items():
-        told = f"{text['values']} when {text['when']}" if isinstance(text, Mapping) else text
-        console.print(f"  {key}: {told}", markup=False, soft_wrap=True)
-    for trial in trials:
-        shape = json.loads(trial.shape)
-        what = f"{shape['nodes']} x {shape['devices']} {shape['accelerator']}"
-        same = f"  equal to {trial.same_as}" if trial.same_as is not None else ""
-        console.print(f"  {trial.number:5d}  {what:10s}  {' '.join(trial.words)}{same}", markup=False)
-    if seconds is not None:
-        at_once = plan.launcher.concurrent or (1 if plan.launcher.name == "local" else count)
-        whole = seconds * -(-count // max(1, at_once))
-        console.print(
-            f"about {seconds:.0f} s a trial by earlier runs of {plan.name}; {whole / 60:.0f} min in all", markup=False
-        )
-    console.print(f"sweep       {plan.folder}", markup=False, soft_wrap=True)
-    return 0
-
-
 def launched(plan: SweepPlan, jobs: Sequence[Sequence[str]], first: int) -> list[tuple[float | None, str]]:
     """Value and fault of each of these jobs, in order: a sweep of its own for each call."""
     folder = plan.folder / f"jobs-{first}"
@@ -146,7 +122,7 @@ def watch(ledger: Ledger, launcher: Launcher | None = None, conclude: Conclude |
     """Run a planned sweep to its end, or detach; Ctrl-C leaves its jobs alone."""
     folder = ledger.folder
     chosen = launcher or Launcher.of(ledger.fact("launcher"))
-    source = _source(ledger)
+    source = _source(ledger, chosen)
     if chosen.detach:
         if chosen.name == "slurm" and source is None:
             run(ledger, chosen, submit_only=True)
@@ -170,12 +146,12 @@ def watch(ledger: Ledger, launcher: Launcher | None = None, conclude: Conclude |
     return folder
 
 
-def _source(ledger: Ledger) -> Any:
+def _source(ledger: Ledger, launcher: Launcher) -> Any:
     if ledger.fact("search") is None:
         return None
     from avexp.jobs.search import Search
 
-    return Search(ledger, planner_of(ledger))
+    return Search(ledger, planner_of(ledger), launcher.at_once)
 
 
 def detach(folder: Path) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 
 from avexp.core import stop_flag
 from avexp.jobs import task
+from avexp.jobs.gpus import lease, release
 
 
 def main(words: list[str]) -> int:
@@ -68,7 +69,7 @@ def warm() -> None:
 
 
 class Places:
-    """So many jobs at a time, each with its share of cores and GPUs; the others wait.
+    """So many jobs at a time, each with its share of cores and GPUs of its own; the others wait.
 
     Args:
         count: jobs at a time.
@@ -84,22 +85,23 @@ class Places:
     def fill(self) -> None:
         """Start what there is room for."""
         while self.free and self.queue:
+            leases = lease(int(self.queue[0].get("gpus", 0)))
+            if leases is None:
+                return  # asked again as a job of this sweep ends, and every few seconds
             request, place = self.queue.popleft(), self.free.pop(0)
-            pid = start({**request, **self.share(place, int(request.get("gpus", 0)))})
+            environment = {"CUDA_VISIBLE_DEVICES": ",".join(one.name for one in leases)} if leases else {}
+            pid = start({**request, "cores": self.share(place), "environment": environment})
+            release(leases)
             self.children[pid] = request["token"], place
             answer({"token": request["token"], "pid": pid})
 
-    def share(self, place: int, gpus: int) -> dict[str, Any]:
-        """What a place may use; everything where there is only one."""
+    def share(self, place: int) -> list[int]:
+        """Cores of a place; none for all of them, where there is only one place."""
         if self.count == 1:
-            return {}
+            return []
         each = max(1, len(self.cores) // self.count)
         first = place * each % max(1, len(self.cores))
-        visible = ",".join(str(place * gpus + number) for number in range(gpus))
-        return {
-            "cores": self.cores[first : first + each],
-            "environment": {"CUDA_VISIBLE_DEVICES": visible} if gpus else {},
-        }
+        return self.cores[first : first + each]
 
     def reap(self) -> None:
         """Tell who ended, and how."""

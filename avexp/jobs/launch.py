@@ -17,6 +17,8 @@ from avexp.jobs.slurm import Resources, SlurmBackend
 NAMES = ("local", "slurm")
 PARTS: dict[str, Any] = {"rules.": Rules, "resources.": Resources}
 """Parts of a launcher whose values stand flat in its config."""
+SEARCHED = 4
+"""Trials of a search at a time on a cluster, where neither launcher nor sweeper says."""
 LEAST = {
     "concurrent": 1,
     "restarts_without_progress": 1,
@@ -69,6 +71,11 @@ class Launcher:
             raise ConfigError(faults)
         found: Launcher = OmegaConf.to_object(node)  # type: ignore[assignment]
         return found
+
+    @property
+    def at_once(self) -> int:
+        """Trials of a search that live at a time: each further one is chosen with what they have shown."""
+        return self.concurrent or (SEARCHED if self.name == "slurm" else 1)
 
     def backend(self, folder: Path, modules: list[str]) -> Backend:
         """For a sweep's folder.

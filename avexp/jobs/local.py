@@ -28,7 +28,7 @@ class LocalBackend:
     """Forks jobs.
 
     Args:
-        concurrent: jobs at a time; each gets its share of cores, and of GPUs where the profile has some.
+        concurrent: jobs at a time; each gets its share of cores, and GPUs of its own where the profile has some.
         modules: that jobs import: imported once.
         folder: of the sweep.
     """
@@ -45,7 +45,7 @@ class LocalBackend:
         self._buffer = b""
         self._codes: dict[str, int] = {}
         self._pids: dict[str, int] = {}
-        self._queued: set[str] = set()
+        self._queued: dict[str, str] = {}
 
     def room(self, living: int) -> int:
         """See Backend."""
@@ -65,7 +65,8 @@ class LocalBackend:
             {"token": attempt.token, "words": [str(batch.file), str(index)], "gpus": gpus}
             for index, attempt in enumerate(batch.attempts)
         ]
-        self._queued |= {attempt.token for attempt in batch.attempts}
+        why = "waits for a GPU" if gpus else "waits for a place"
+        self._queued |= dict.fromkeys((attempt.token for attempt in batch.attempts), why)
         self._say(*requests)
         return [f"{socket.gethostname()}::{self._server.pid}" for _ in batch.attempts]
 
@@ -96,7 +97,7 @@ class LocalBackend:
         if attempt.token in self._pids or self._lives(attempt):
             return Seen(Phase.running, "RUNNING", host)
         if attempt.token in self._queued and self._server is not None and self._server.poll() is None:
-            return Seen(Phase.waiting, "PENDING", host, "waits for a place")
+            return Seen(Phase.waiting, "PENDING", host, self._queued[attempt.token])
         return Seen(Phase.gone, "", host, "the process is gone")
 
     def _lives(self, attempt: Attempt) -> int:
@@ -109,10 +110,11 @@ class LocalBackend:
     def cancel(self, attempts: Sequence[Attempt]) -> None:
         """See Backend."""
         self._hear(0.0)
-        waiting = [attempt.token for attempt in attempts if attempt.token in self._queued - self._pids.keys()]
+        waiting = [attempt.token for attempt in attempts if attempt.token in self._queued.keys() - self._pids.keys()]
         if waiting:
             self._say({"drop": waiting})
-            self._queued -= set(waiting)
+            for token in waiting:
+                del self._queued[token]
         for attempt in attempts:
             number = self._pids.get(attempt.token) or self._lives(attempt)
             if number > 1:

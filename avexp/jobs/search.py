@@ -31,7 +31,6 @@ def settings_of(search: Mapping[str, Any], swept: Mapping[str, str]) -> dict[str
         "sampler": "tpe",
         "pruner": "none",
         "objectives": {"score": "maximize"},
-        "concurrent": 4,
     }
     found |= {key: value for key, value in search.items() if value is not None}
     space = {**(found.get("space") or {}), **swept}
@@ -54,15 +53,17 @@ class Search:
     Args:
         ledger: of the sweep.
         planner: on its frozen configs.
+        at_once: trials that live at a time, where its settings do not say.
     """
 
-    def __init__(self, ledger: Ledger, planner: Planner) -> None:
+    def __init__(self, ledger: Ledger, planner: Planner, at_once: int = 1) -> None:
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self.ledger, self.planner = ledger, planner
         self.settings: dict[str, Any] = ledger.fact("search")
         self.space = Space(self.settings["space"])
+        self.at_once = int(self.settings.get("concurrent") or at_once)
         objectives = self.settings["objectives"]
         self.address = str(self.settings.get("storage") or ledger.folder / "study.journal")
         self.name = str(self.settings.get("study") or ledger.folder.name)
@@ -76,6 +77,11 @@ class Search:
         )
         self._refused = 0
         self._exhausted = False
+
+    @property
+    def most(self) -> int:
+        """Trials in all; ``avexp sweep extend`` may have changed it meanwhile."""
+        return int(self.ledger.fact("search")["trials"])
 
     def begin(self) -> None:
         """See controller.Source: trials that another controller asked for and left."""
@@ -96,7 +102,7 @@ class Search:
         counts = self.ledger.counts()
         taken = sum(counts.values())
         living = taken - sum(counts.get(state, 0) for state in ENDED)
-        while len(found) < min(count, int(self.settings["concurrent"]) - living) and taken < self.settings["trials"]:
+        while len(found) < min(count, self.at_once - living) and taken < self.most:
             trial = self._next(self.ledger.next_number())
             if trial is None:
                 break
@@ -172,7 +178,7 @@ class Search:
 
     def done(self) -> bool:
         """See controller.Source."""
-        return self._exhausted or sum(self.ledger.counts().values()) >= int(self.settings["trials"])
+        return self._exhausted or sum(self.ledger.counts().values()) >= self.most
 
     def study_spec(self, trial: Trial) -> dict[str, Any] | None:
         """What a job needs to report to the study; None where nothing is pruned."""

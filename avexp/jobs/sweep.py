@@ -135,12 +135,29 @@ def search_of(plan: SweepPlan, swept: Sequence[str]) -> dict[str, Any] | None:
     return settings_of(plan.search, {key: text for key, _, text in (word.partition("=") for word in swept)})
 
 
-def preview(plan: SweepPlan) -> tuple[list[Trial], dict[str, Any] | None, float | None]:
-    """The trials as they would be planned now, or the search, and how long a trial took lately [s]; nothing is written."""
+@dataclass(frozen=True)
+class Preview:
+    """What a plan comes to.
+
+    Attributes:
+        trials: of a grid.
+        search: settings of a search.
+        shape: resources of a trial that changes none, as canonical JSON.
+        seconds: that a trial took lately; None if there was none.
+    """
+
+    trials: list[Trial]
+    search: dict[str, Any] | None
+    shape: str
+    seconds: float | None
+
+
+def preview(plan: SweepPlan) -> Preview:
+    """The trials as they would be planned now; nothing is written."""
     constant, rows, count = grid_of(plan, plan.words)
     with planner_on(plan.confs, plan.stage, constant) as planner:
         search = search_of(plan, [word for word in plan.words if word not in constant])
-        planner.base()
+        shape = planner.shape(planner.base(), {})
         trials = list(_distinct(_planned(planner, rows, count, None)))
     times = []
     for run in runs(plan.home, plan.stage):
@@ -148,7 +165,7 @@ def preview(plan: SweepPlan) -> tuple[list[Trial], dict[str, Any] | None, float 
             times.append(float(read_json(run.cost)["wall_s"]))
         if len(times) == LATELY:
             break
-    return trials, search, median(times) if times else None
+    return Preview(trials, search, shape, median(times) if times else None)
 
 
 def grid_of(plan: SweepPlan, words: Sequence[str]) -> tuple[list[str], Iterator[list[str]], int]:

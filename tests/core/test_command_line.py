@@ -26,3 +26,11 @@ def test_flags_with_values_stay_together():
 
 def test_aliases():
     assert take_apart(["source=a.mp4"], {"source": "reader.source"}).overrides == ["reader.source=a.mp4"]
+
+
+def test_one_run_with_a_launcher_is_submitted():
+    line = take_apart(["+experiment=x", "hydra/launcher=slurm"])
+    assert line.multirun
+    assert line.for_hydra() == ["-m", "+experiment=x", "hydra/launcher=slurm"]
+    assert not take_apart(["+experiment=x", "hydra/launcher=basic"]).multirun
+    assert take_apart(["hydra/launcher=slurm", "--cfg", "job"]).flags == ["--cfg", "job"]

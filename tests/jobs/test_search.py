@@ -16,6 +16,7 @@ from avexp.core.preflight import preflight
 from avexp.core.stage import conf_folder, prepare_hydra
 from avexp.jobs.best import best_trials, experiment_text
 from avexp.jobs.frozen_conf import planner_of
+from avexp.jobs.launch import Launcher
 from avexp.jobs.ledger import Ledger, State
 from avexp.jobs.search import Search, settings_of
 from avexp.jobs.space import Space
@@ -143,6 +144,28 @@ def test_failed_trials_are_told_as_such(planned):
     ledger = planned("steps=1", search=search)
     searched(ledger)
     assert {one.state.name for one in study_of(ledger).trials} == {"COMPLETE", "FAIL"}
+
+
+@pytest.mark.parametrize(
+    ("launcher", "own", "living"),
+    [({}, None, 1), ({"concurrent": 3}, None, 3), ({"concurrent": 3}, 2, 2), ({"name": "slurm"}, None, 4)],
+)
+def test_as_many_live_as_the_launcher_runs(planned, launcher, own, living):
+    """What waits in a queue was chosen without what those before it will show."""
+    ledger = planned("steps=1", search={**SEARCH, "concurrent": own}, **launcher)
+    source = Search(ledger, planner_of(ledger), Launcher.of(ledger.fact("launcher")).at_once)
+    assert len(source.ask(50)) == living
+    assert source.ask(50) == []
+
+
+def test_a_search_that_lives_sees_that_it_was_extended(planned):
+    ledger = planned("steps=1", search={**SEARCH, "trials": 2})
+    source = Search(ledger, planner_of(ledger))
+    source.at_once = 9
+    assert (len(source.ask(9)), source.done()) == (2, True)
+    ledger.set_fact("search", {**ledger.fact("search"), "trials": 4})
+    assert not source.done()
+    assert len(source.ask(9)) == 2
 
 
 def test_two_objectives_have_a_front(planned):
