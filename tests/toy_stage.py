@@ -22,6 +22,8 @@ def work(config, run):
     state = json.loads(found[-1].read_text()) if found else {"step": 0, "digest": str(config.seed)}
     if "fail" in config.only:
         raise ValueError("told to fail")
+    if "broken node" in config.only and os.environ["SLURMD_NODENAME"] == starts(run.path)[0]["node"]:
+        os.kill(os.getpid(), signal.SIGKILL)
     while state["step"] < config.steps:
         time.sleep(STEP_S)
         state = {"step": state["step"] + 1, "digest": _next(**state)}

@@ -47,6 +47,7 @@ class Batch:
         shape: resources.
         code: snapshot that they run; None for the installed package.
         at_once: so many may run at a time.
+        avoid: nodes where these trials ended without progress, as the scheduler wrote them.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Batch:
     shape: Mapping[str, Any]
     code: Path | None
     at_once: int
+    avoid: tuple[str, ...] = ()
 
 
 class Backend(Protocol):

@@ -63,7 +63,7 @@ class Settling:
 
     def without_result(self, attempt: Attempt, seen: Seen) -> None:
         """A job that ended and left nothing: the node died, it was killed, or its time was over."""
-        self.end(attempt, seen.word or "lost", seen.reason)
+        self.end(attempt, seen.word or "lost", seen.reason, seen.node)
         folder = self.folder(attempt.trial)
         word = seen.word.partition(" ")[0]
         if word == "CANCELLED" or (folder / "cancelled").exists():
@@ -122,9 +122,10 @@ class Settling:
         if self._alike[1] >= self.rules.stop_after_failures and not self.stopped:
             self.stopped = f"{self._alike[1]} trials in a row failed alike: {why}"
 
-    def end(self, attempt: Attempt, state: str, reason: str = "") -> None:
+    def end(self, attempt: Attempt, state: str, reason: str = "", node: str = "") -> None:
         """An attempt is over."""
-        self.ledger.update_attempt(attempt.token, state=state, ended=time.time(), reason=reason)
+        where = {"node": node} if node else {}
+        self.ledger.update_attempt(attempt.token, state=state, ended=time.time(), reason=reason, **where)
 
     def folder(self, number: int) -> Path:
         """Of a trial."""

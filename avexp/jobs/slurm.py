@@ -36,6 +36,7 @@ COMES_BACK = ("NODE_FAIL", "PREEMPTED", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD
 RUNNING = ("RUNNING", "COMPLETING", "CONFIGURING", "SIGNALING", "STAGE_OUT", "SUSPENDED", "STOPPED", "RESIZING")
 IGNORE = "trap '' USR1 USR2"
 """In the batch script, and in each task until Python takes signals over: a warning that comes early must not be deadly."""
+UP = "idle,mixed,allocated,completing"
 QUEUE = ("partition", "constraint", "account", "qos")
 """Where a job queues: by the launcher, else by the profile's cluster, else by SLURM's own defaults."""
 SACCT_AT_ONCE = 400
@@ -107,7 +108,7 @@ class SlurmBackend:
     def submit(self, batch: Batch) -> list[str]:
         """See Backend."""
         script = batch.file.with_suffix(".sh")
-        script.write_text(self.script(batch))
+        script.write_text(self.script(batch, self._avoidable(batch)))
         environment_ = {key: value for key, value in os.environ.items() if not _leaks(key)}
         done = _call("sbatch", str(script), environment=environment_)
         if done.returncode:
@@ -118,8 +119,13 @@ class SlurmBackend:
         number = SlurmExecutor._get_job_id_from_submission_command(done.stdout)
         return _ids(number, len(batch.attempts))
 
-    def script(self, batch: Batch) -> str:
-        """The sbatch script, by submitit."""
+    def script(self, batch: Batch, avoid: Sequence[str] = ()) -> str:
+        """The sbatch script, by submitit.
+
+        Args:
+            batch: of jobs.
+            avoid: nodes, beside those that the settings exclude.
+        """
         from submitit.slurm.slurm import _make_sbatch_string
 
         shape, chosen = batch.shape, self.resources
@@ -138,7 +144,7 @@ class SlurmBackend:
             ntasks_per_node=tasks,
             gpus_per_node=tasks if shape.get("accelerator") == "cuda" else None,
             cpus_per_task=int(shape.get("cpu_cores") or 0) // tasks or None,
-            exclude=chosen.exclude,
+            exclude=",".join([*([chosen.exclude] if chosen.exclude else []), *avoid]) or None,
             dependency=chosen.dependency,
             signal_delay_s=chosen.signal_s,
             array_parallelism=batch.at_once,
@@ -152,6 +158,17 @@ class SlurmBackend:
         for line in ("#SBATCH --wckey=''\n", f"#SBATCH --time={NO_LIMIT}\n"):
             text = text.replace(line, "")
         return text
+
+    def _avoidable(self, batch: Batch) -> list[str]:
+        """Nodes to avoid, as long as enough others answer: a job that may run nowhere would wait for ever."""
+        if not batch.avoid:
+            return []
+        queue = self.resources.partition or (batch.shape.get("cluster") or {}).get("partition")
+        where = [f"--partition={queue}"] if queue else []
+        nodes = _call("sinfo", "--noheader", "--Node", "--responding", f"--states={UP}", "--format=%N", *where).stdout
+        avoid = set(_call("scontrol", "show", "hostnames", ",".join(batch.avoid)).stdout.split())
+        enough = len(set(nodes.split()) - avoid) >= int(batch.shape.get("nodes") or 1)
+        return sorted(avoid) if enough else []
 
     def _extra(self, shape: Mapping[str, Any], cluster: Mapping[str, Any]) -> dict[str, Any]:
         """Options of sbatch that submitit has no name for."""

@@ -91,10 +91,10 @@ class Submitter:
         return found
 
     def _groups(self, trials: Sequence[Trial], slots: int) -> Iterator[tuple[list[Trial], int]]:
-        """By shape, no larger than the scheduler takes, each with its share of the slots."""
-        shapes: dict[str, list[Trial]] = {}
+        """By shape and nodes to avoid, no larger than the scheduler takes, each with its share of the slots."""
+        shapes: dict[tuple[str, ...], list[Trial]] = {}
         for trial in trials:
-            shapes.setdefault(trial.shape, []).append(trial)
+            shapes.setdefault((trial.shape, *self._avoided(trial)), []).append(trial)
         most, left = self._fewer, slots
         for group in (alike[first : first + most] for alike in shapes.values() for first in range(0, len(alike), most)):
             if self.backend.limit is None:
@@ -104,14 +104,21 @@ class Submitter:
                 left -= share
                 yield group, share
 
+    def _avoided(self, trial: Trial) -> tuple[str, ...]:
+        """Nodes of its last attempts that came to nothing: it may be the node that is broken."""
+        if not trial.failures:
+            return ()
+        return tuple(sorted({one.node for one in self.ledger.attempts(trial.number)[-trial.failures :] if one.node}))
+
     def _batch(self, trials: Sequence[Trial], at_once: int, alone: bool) -> list[Attempt]:
-        name = f"avexp-{self.folder.name}-{secrets.token_hex(4)}"
+        name, avoid = f"avexp-{self.folder.name}-{secrets.token_hex(4)}", self._avoided(trials[0])
         attempts = [Attempt(token=secrets.token_hex(8), trial=trial.number, batch=name) for trial in trials]
         self.ledger.begin_attempts(attempts)
         shape = json.loads(trials[0].shape)
         self._write(name, trials, attempts, shape, at_once)
         batch = Batch(
-            name=name, file=self.file(name), attempts=attempts, shape=shape, code=self.code, at_once=at_once
+            name=name, file=self.file(name), attempts=attempts, shape=shape, code=self.code, at_once=at_once,
+            avoid=avoid,
         )  # fmt: skip
         try:
             ids = self.backend.submit(batch)

@@ -170,6 +170,24 @@ def test_dependencies(planned, slurm, tmp_path):
     assert_survived(ledger)
 
 
+def test_a_node_that_breaks_every_job_is_avoided(planned, slurm):
+    """SLURM itself would take the first node again and again."""
+    ledger = planned("seed=1", "steps=4", "only=[broken node]")
+    run(ledger)
+    assert_survived(ledger, count=2, attempts=2, ahead=False)
+    first, second = (start["node"] for start in starts(ledger.folder / "0"))
+    assert first != second
+
+
+def test_the_only_node_is_not_avoided(tmp_path):
+    with Cluster(1, cpus=1, gpus=0) as cluster, pointed_at(cluster):
+        ledger = plan_in(tmp_path / "outputs" / "ci" / "x" / "sweep", "seed=1", "steps=4", "only=[broken node]")
+        run(ledger)
+        trial = ledger.trial(0)
+        assert (trial.state, trial.attempts) == (State.failed, 3)
+        assert trial.reason.startswith("no progress in 3 starts from step 0")
+
+
 def test_a_killed_launcher_finds_its_jobs_again(planned, slurm, tmp_path):
     ledger = planned("seed=range(0,4)", "steps=25")
     runner = Runner(ledger.folder, environment(slurm, TOY_STEP_S=STEP_S), tmp_path / "controller.log")

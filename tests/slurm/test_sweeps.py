@@ -46,9 +46,9 @@ def test_a_wrong_number_of_tasks_is_said_in_the_first_seconds(planned, slurm):
 
 
 def test_chaos(planned, slurm, tmp_path, monkeypatch):
-    """Preemption, time-out, power cut, kill, and kills of the launcher, four of each, on a sweep of short trials."""
+    """Preemption, time-out, power cut, kill, and kills of the launcher, five of each, on a sweep of fifty short trials."""
     monkeypatch.setenv("TOY_STEP_S", "0")
-    words = ["seed=range(0,12)", "steps=40"]
+    words = ["seed=range(0,50)", "steps=30"]
     quiet = planned(*words, folder="quiet", name="local", concurrent=2)
     run(quiet)
     ledger = planned(*words, restarts_without_progress=60)
@@ -62,8 +62,8 @@ def test_chaos(planned, slurm, tmp_path, monkeypatch):
             script = tmp_path / "urgent.sh"
             script.write_text("#!/bin/sh\nsleep 1\n")
             return slurm.call("sbatch", "--partition=urgent", "--exclusive", str(script)).returncode == 0
-        if kind == "timeout":
-            return slurm.call("scancel", "--signal=USR2", job).returncode == 0
+        if kind == "timeout":  # to the step: to the job scancel tries for 45 s while others of its array wait
+            return slurm.call("scancel", "--signal=USR2", f"{job}.0").returncode == 0
         if kind == "kill":
             with suppress(ProcessLookupError):
                 number = next(one.trial for one in Ledger(folder).attempts() if one.job == job)
@@ -79,10 +79,10 @@ def test_chaos(planned, slurm, tmp_path, monkeypatch):
         return bool(off)
 
     kinds = ("preempt", "timeout", "power cut", "kill", "launcher")
-    done = disturb(slurm, runner, kinds, 20, 1.0, 2, act, 300)
+    done = disturb(slurm, runner, kinds, 25, 1.0, 2, act, 300)
     for node in off:
         slurm.power_on(node)
-    assert sum(done.values()) >= 20, done
+    assert min(done.values()) >= 4, done
     assert runner.code(300) == 0, runner.log.read_text()[-2000:]
     assert_as_if_nothing_happened(folder, quiet.folder)
 
