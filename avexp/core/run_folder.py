@@ -7,6 +7,8 @@ from avexp.core.errors import RunError, did_you_mean
 from avexp.core.files import read_json, write_json
 from avexp.core.ids import is_run_id
 
+SWEEP_LEDGER = "sweep.db"
+"""Of a sweep's folder, which is no run; its trials are."""
 TRACKING_ID_DIGITS = 32
 """Of a run's id in MLflow."""
 
@@ -26,6 +28,11 @@ class RunFolder:
     def name(self) -> str:
         """Experiment or name."""
         return self.path.parent.name
+
+    @property
+    def reference(self) -> str:
+        """What a person types for it: its experiment's latest; of a trial, which of its sweep."""
+        return f"{self.name}/latest" if is_run_id(self.id) else f"{self.name}/{self.id}"
 
     @property
     def stage(self) -> str:
@@ -174,6 +181,7 @@ class RunFolder:
 def runs(outputs: Path, stage: str = "*") -> list[RunFolder]:
     """All runs of a stage, newest first."""
     found = [path for path in outputs.glob(f"{stage}/*/*") if is_run_id(path.name) and path.is_dir()]
+    found = [path for path in found if not (path / SWEEP_LEDGER).is_file()]
     found += [path for path in outputs.glob(f"{stage}/*/*/*") if path.name.isdigit() and (path / "lock.json").is_file()]
     return [RunFolder(path) for path in sorted(found, key=_age, reverse=True)]
 
@@ -185,7 +193,7 @@ def _age(path: Path) -> tuple[str, int, float]:
 
 
 def find_run(outputs: Path, reference: str, stage: str = "train") -> RunFolder:
-    """A run by folder, id, beginning of an id, MLflow id, ``latest``, or ``<name>/latest``.
+    """A run by folder, id, beginning or end of an id, MLflow id, ``latest``, ``<name>/latest``, or ``<sweep>/<trial>``.
 
     Raises:
         RunError: there is none, or several; with the known ones.
@@ -196,7 +204,9 @@ def find_run(outputs: Path, reference: str, stage: str = "train") -> RunFolder:
     known = runs(outputs, stage)
     name, _, run = reference.rpartition("/")
     if name:
-        known = [entry for entry in known if entry.name == name]
+        known = [
+            entry for entry in known if entry.name == name or (is_run_id(entry.name) and entry.name.endswith(name))
+        ]
     if run == "latest":
         if known:
             return known[0]
@@ -206,7 +216,9 @@ def find_run(outputs: Path, reference: str, stage: str = "train") -> RunFolder:
         known = [entry for entry in tracked if read_json(entry.tracking_state).get("run_id") == run] or known
         if len(known) == 1:
             return known[0]
-    fitting = [entry for entry in known if entry.id.startswith(run) or entry.id.endswith(run)] if run else []
+    fitting = [entry for entry in known if entry.id == run]
+    if not fitting and run:
+        fitting = [entry for entry in known if entry.id.startswith(run) or entry.id.endswith(run)]
     if len(fitting) == 1:
         return fitting[0]
     if fitting:

@@ -53,7 +53,7 @@ def conclude(config: TrainConfig, run: RunFolder) -> None:
     )
     show(kpi_report.condition_table(judged[0], dataset.manifest.object_classes, headlines=True), console=console)
     console.print(f"run         {run.path}\ncheckpoint  {best}\nreport      {run.report}", markup=False, soft_wrap=True)
-    console.print(f"next        python export.py run={run.name}/latest", markup=False, soft_wrap=True)
+    console.print(f"next        python export.py run={run.reference}", markup=False, soft_wrap=True)
 
 
 WARM_UP = 5

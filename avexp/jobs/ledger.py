@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from avexp.core.errors import RunError
+from avexp.core.run_folder import SWEEP_LEDGER
 
 FORMAT = 1
 BUSY_S = 30.0
@@ -137,7 +138,7 @@ class Ledger:
         folder: of the sweep.
     """
 
-    FILE = "sweep.db"
+    FILE = SWEEP_LEDGER
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

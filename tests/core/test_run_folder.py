@@ -26,6 +26,21 @@ def test_runs_are_found_by_what_a_user_types(outputs):
     assert find_run(outputs, str(outputs / "train/b/20260103T000000Z-cccccc")).stage == "train"
 
 
+def test_trials_are_named_by_their_sweep(outputs):
+    sweep = outputs / "train" / "a" / "20260104T000000Z-dddddd"
+    for trial in ("1", "10"):
+        (sweep / trial).mkdir(parents=True)
+        (sweep / trial / "lock.json").write_text("{}")
+    (sweep / "sweep.db").touch()
+    for typed in ("20260104T000000Z-dddddd/1", "dddddd/1"):
+        found = find_run(outputs, typed)
+        assert (found.id, found.reference) == ("1", "20260104T000000Z-dddddd/1")
+    assert find_run(outputs, "latest").id == "10"
+    assert find_run(outputs, "a/latest").reference == "a/latest"
+    with pytest.raises(RunError, match="no such run"):
+        find_run(outputs, "dddddd")
+
+
 @pytest.mark.parametrize(
     ("text", "reason"), [("2026", "several runs fit"), ("nope", "no such run"), ("c/latest", "there is no run")]
 )
