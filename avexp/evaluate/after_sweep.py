@@ -13,7 +13,7 @@ from avexp.core.run_folder import RunFolder
 from avexp.jobs.best import best_trials, experiment_text, objectives_of, value_of
 from avexp.jobs.frozen_conf import Confs
 from avexp.jobs.ledger import Ledger, State, Trial
-from avexp.jobs.show import rounded
+from avexp.jobs.show import cost_line, rounded
 from avexp.jobs.study import importances_of
 from avexp.report import sweep_plots
 from avexp.report.html import Card, Report
@@ -106,7 +106,7 @@ def _pictures(ledger: Ledger) -> dict[str, tuple[bytes, str]]:
     found["history"] = sweep_plots.history(values, pruned, first, maximize), "Every trial, and the best so far."
     shares = importances_of(ledger)
     if shares:
-        found["importances"] = sweep_plots.importances(shares), "How much of the difference each parameter explains."
+        found["importances"] = sweep_plots.importances(shares), "How much each parameter tells good trials from all."
     done = [(trial, value) for trial, value in zip(trials, values, strict=True) if value is not None]
     rows = [dict(word.split("=", 1) for word in trial.words) for trial, _ in done]
     if rows and rows[0]:
@@ -137,7 +137,7 @@ def _report(
     report.add_facts({
         "command": ledger.fact("command"), "trials": ", ".join(f"{count} {state}" for state, count in counts.items()),
         "search": f"{search['sampler']}, pruner {search.get('pruner', 'none')}" if search else "all combinations",
-        "code": _commit(ledger), "folder": ledger.folder,
+        "cost": cost_line(ledger.folder, ledger.each()), "code": _commit(ledger), "folder": ledger.folder,
     })  # fmt: skip
     if pictures:
         report.section("The sweep").plots([pictures[name] for name in pictures])
@@ -149,6 +149,8 @@ def _report(
         cells = ["-" if value is None else f"{value:.4f}" for value in values_]
         why = f"as trial {trial.same_as}" if trial.same_as is not None else trial.reason.partition("\n")[0]
         rows.append([str(trial.number), str(trial.state), *cells, why, " ".join(map(rounded, trial.words))])
+    if not any(row[-2] for row in rows):
+        columns, rows = [*columns[:-2], columns[-1]], [[*row[:-2], row[-1]] for row in rows]
     report.section("Trials").table(Table(columns, rows, numbers=frozenset(range(2, 2 + len(objectives)))))
     return report
 

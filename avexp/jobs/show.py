@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -122,7 +123,7 @@ def table(ledger: Ledger, everything: bool = False) -> None:
     more = len(trials) - SHOWN
     left_out = f"; {more} more rows: avexp sweep status --all" if more > 0 and not everything else ""
     console.print(", ".join(f"{count} {state}" for state, count in sorted(counts.items())) + left_out, markup=False)
-    console.print(cost_line(ledger.folder, trials), markup=False)
+    console.print(f"cost        {cost_line(ledger.folder, trials)}", markup=False)
     console.print(f"sweep       {ledger.folder}", markup=False, soft_wrap=True)
     failed = [trial for trial in trials if trial.state is State.failed]
     for trial in failed[:5]:
@@ -201,11 +202,11 @@ def cost_of(folder: Path, trial: Trial) -> dict[str, float]:
     }
 
 
-def cost_line(folder: Path, trials: list[Trial]) -> str:
+def cost_line(folder: Path, trials: Iterable[Trial]) -> str:
     """What a sweep has cost so far."""
     costs = [cost_of(folder, trial) for trial in trials]
     total = {name: sum(cost.get(name, 0.0) for cost in costs) for name in ("cpu_hours", "gpu_hours", "money")}
     parts = [f"{total['cpu_hours']:.2f} CPU-hours"]
     parts += [f"{total['gpu_hours']:.2f} GPU-hours"] if total["gpu_hours"] else []
     parts += [f"{total['money']:.2f} in money"] if total["money"] else []
-    return "cost        " + ", ".join(parts)
+    return ", ".join(parts)
