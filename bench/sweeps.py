@@ -118,24 +118,50 @@ def local(home: Path, trials: int, peers: Path) -> dict[str, Any]:
 
 
 def watcher(home: Path) -> dict[str, float]:
-    """CPU seconds of one look at 20,000 jobs."""
+    """CPU seconds of one look at 20,000 jobs: of the scheduler's answer alone, and of the controller with its ledger."""
     sys.path.insert(0, str(ROOT / "tests"))
     from fakes.slurm.fake_slurm import FakeSlurm
 
-    from avexp.jobs.ledger import Attempt
+    from avexp.jobs.controller import Controller
+    from avexp.jobs.ledger import Attempt, Ledger, Trial
+    from avexp.jobs.settling import Rules
+    from avexp.jobs.show import grid, summary
     from avexp.jobs.slurm import Resources, SlurmBackend
+
+    found: dict[str, float] = {}
+
+    def timed(name: str, call: Any) -> Any:
+        began, wall = time.process_time(), time.perf_counter()
+        value = call()
+        found[f"{name}cpu_s"] = round(time.process_time() - began, 3)
+        found[f"{name}wall_s"] = round(time.perf_counter() - wall, 3)
+        return value
 
     with FakeSlurm(home / "slurm") as fake:
         os.environ.update(fake.variables())
         arrays = fake.fill(15_000, 5_000)
         listed = fake.call("squeue", "-h", "-r", "-o", "%F_%K").stdout.split()
         attempts = [Attempt(token=f"t{number}", trial=number, batch="b", job=job) for number, job in enumerate(listed)]
+        trials = (
+            Trial(number=number, digest="d", base="b", changes={}, words=["seed=1"]) for number in range(len(listed))
+        )
+        ledger = Ledger.create(home / "watched", {}, trials)
+        ledger.begin_attempts(attempts)
         backend = SlurmBackend(home, Resources())
-        began, wall = time.process_time(), time.perf_counter()
-        seen = backend.look(attempts)
-        cpu, wall = time.process_time() - began, time.perf_counter() - wall
-    assert len(seen) == len(attempts) >= 20_000, (len(seen), len(attempts), arrays)
-    return {"jobs": len(attempts), "cpu_s": round(cpu, 3), "wall_s": round(wall, 3), "squeue_calls": 1}
+        seen = timed("", lambda: backend.look(attempts))
+        controller = Controller(ledger, backend, Rules(), None)
+        controller.results.mkdir()
+        controller.recover()
+
+        def poll() -> None:
+            with ledger.together():
+                controller.poll()
+
+        timed("first_poll_", poll)  # all changed since the last look
+        timed("poll_", poll)
+        timed("table_", lambda: (grid(ledger, False), summary(ledger)))
+    assert len(seen) == len(attempts) == len(controller.living) >= 20_000, (len(seen), len(attempts), arrays)
+    return {"jobs": len(attempts), "squeue_calls": 1, **found}
 
 
 def main() -> None:

@@ -19,6 +19,8 @@ Sweep = Annotated[str, typer.Argument(help="Folder, id, end of an id, or latest.
 Of = Annotated[str, typer.Option("--of", help="Sweep: folder, id, end of an id, or latest.")]
 LATEST = "latest"
 WATCH_S = 2.0
+STARTS_S = 15.0
+"""A controller in the background has begun within this [s]."""
 LOG_POLL_S = 0.5
 
 
@@ -52,11 +54,13 @@ def ls(outputs: Outputs = OUTPUTS, as_json: AsJson = False) -> None:
 
 def _summary(ledger: "Ledger") -> dict[str, Any]:
     from avexp.core.files import read_json
+    from avexp.jobs.controller import WHO, attended
 
-    path = ledger.folder / "controller.json"
+    path = ledger.folder / WHO
     return {
         "counts": ledger.counts(), "path": str(ledger.folder), "command": ledger.fact("command"),
-        "stopped": ledger.fact("stopped") or "", "controller": read_json(path) if path.is_file() else None,
+        "stopped": ledger.fact("stopped") or "", "attended": attended(ledger.folder),
+        "controller": read_json(path) if path.is_file() else None,
     }  # fmt: skip
 
 
@@ -75,26 +79,24 @@ def status(
         say_json({**_summary(ledger), "trials": [row_of(ledger, trial) for trial in ledger.each()]})
         return
     table(ledger, everything)
-    if stopped := ledger.fact("stopped"):
-        console.print(f"stopped     {stopped}", markup=False, soft_wrap=True)
 
 
 @app.command("watch")
 def watch(sweep: Sweep = LATEST, outputs: Outputs = OUTPUTS) -> None:
-    """The table again and again, until all trials ended. It changes nothing; Ctrl-C ends it."""
+    """The table again and again, until nothing moves any more. It changes nothing; Ctrl-C ends it."""
+    from rich.console import Group
     from rich.live import Live
 
-    from avexp.jobs.ledger import LIVING, State
-    from avexp.jobs.show import grid, table
+    from avexp.jobs.show import grid, moves, summary, table, unsettled
 
     ledger = _open(outputs, sweep)
+    began = time.monotonic()
     with Live(console=console, auto_refresh=False) as live:
-        while True:
-            live.update(grid(ledger, False), refresh=True)
-            counts = ledger.counts()
-            if not any(counts.get(state) for state in (*LIVING, State.planned)) and ledger.fact("ended"):
-                break
-            time.sleep(WATCH_S)
+        while unsettled(ledger) and (moves(ledger) or time.monotonic() - began < STARTS_S):
+            drawn = time.monotonic()
+            live.update(Group(grid(ledger, False), *summary(ledger)), refresh=True)
+            time.sleep(max(WATCH_S, 9 * (time.monotonic() - drawn)))  # of a core a tenth at most
+        live.update("")
     table(ledger)
 
 

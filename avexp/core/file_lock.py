@@ -36,6 +36,20 @@ def file_lock(path: Path, timeout_s: float) -> Iterator[None]:
         os.close(handle)
 
 
+def held(path: Path) -> bool:
+    """Whether a process holds a file's lock now."""
+    if not path.is_file():
+        return False
+    handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(handle)
+    return False
+
+
 def _taken(handle: int) -> bool:
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

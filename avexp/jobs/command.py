@@ -137,8 +137,6 @@ def watch(ledger: Ledger, launcher: Launcher | None = None, conclude: Conclude |
             console.print(f"\nleft alone: jobs go on; watch again with: avexp sweep attach {folder}", markup=False)
             ledger.close()
             raise SystemExit(75) from None
-    if controller.stopped:
-        console.print(f"[bold red]stopped[/] {controller.stopped}", soft_wrap=True)
     table(ledger)
     if conclude is not None and not controller.stopped:
         conclude(folder)

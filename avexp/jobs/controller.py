@@ -6,10 +6,12 @@ It may be killed at any moment: everything is in the ledger before it is done, a
 import os
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Protocol
 
-from avexp.core.file_lock import file_lock
+from avexp.core.errors import RunError
+from avexp.core.file_lock import file_lock, held
 from avexp.core.files import read_json, write_json
 from avexp.jobs.backend import Backend, Phase, Seen
 from avexp.jobs.ledger import Attempt, Ledger, State, Trial
@@ -17,11 +19,19 @@ from avexp.jobs.settling import Rules, Settling
 from avexp.jobs.submission import STARTED, Submitter
 from avexp.jobs.task import revoked, starts
 
+LOCK = ".controller.lock"
+"""Of a sweep's folder: held by whoever runs it."""
+WHO = "controller.json"
 LOCK_S = 2.0
 LISTING_S = 1.0
 """Results are looked for so often while the scheduler is left alone [s]."""
 FEW = 64
 MOST_AT_A_TIME = 20_000
+
+
+def attended(folder: Path) -> bool:
+    """Whether a process runs this sweep now; if none does jobs go on, and nothing further is submitted or settled."""
+    return held(folder / LOCK)
 
 
 class Source(Protocol):
@@ -86,13 +96,16 @@ class Controller:
             RunError: another controller runs this sweep; or the scheduler takes no jobs.
         """
         self.results.mkdir(exist_ok=True)
-        try:
-            lock = file_lock(self.folder / ".controller.lock", LOCK_S)
-            with lock:
-                write_json(self.folder / "controller.json", {"host": os.uname().nodename, "pid": os.getpid()})
-                self._run(submit_only)
-        finally:
-            self.backend.close()
+        with ExitStack() as stack:
+            stack.callback(self.backend.close)
+            try:
+                stack.enter_context(file_lock(self.folder / LOCK, LOCK_S))
+            except RunError:
+                who = "process {pid} on {host}".format_map(read_json(self.folder / WHO))
+                remedy = "look at it: avexp sweep watch; end that process and its jobs go on"
+                raise RunError(str(self.folder), f"is run by {who}", remedy) from None
+            write_json(self.folder / WHO, {"host": os.uname().nodename, "pid": os.getpid()})
+            self._run(submit_only)
 
     def _run(self, submit_only: bool) -> None:
         if self.source is not None:

@@ -224,6 +224,13 @@ class Ledger:
         for row in self._base.execute(f"SELECT * FROM trial {where} ORDER BY number {bound}", states):
             yield _trial(row)
 
+    def ranked(self, maximize: bool, limit: int | None = None) -> Iterator[Trial]:
+        """All trials, the best value first, those without one last."""
+        order, bound = "DESC" if maximize else "ASC", f"LIMIT {int(limit)}" if limit is not None else ""
+        query = f"SELECT * FROM trial ORDER BY value IS NULL, value {order}, number {bound}"
+        for row in self._base.execute(query):
+            yield _trial(row)
+
     def trial(self, number: int) -> Trial:
         """One.
 

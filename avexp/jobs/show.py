@@ -15,9 +15,12 @@ from rich.table import Table
 from avexp.core.files import read_json
 from avexp.core.overrides import short_key
 from avexp.core.progress import LOG_EVERY_S, columns, console
+from avexp.jobs.best import objectives_of
+from avexp.jobs.controller import attended
 from avexp.jobs.ledger import ENDED, LIVING, Ledger, State, Trial
 from avexp.jobs.task import starts
 
+MOST_TOLD = 5
 SHOWN = 20
 """Rows of a table that is not asked for in full."""
 COLUMNS = ("trial", "state", "value", "step", "ETA", "node", "restarts", "changes", "why")
@@ -79,8 +82,8 @@ class Progress:
 
 def grid(ledger: Ledger, everything: bool) -> Table:
     """Trials, the best first; a column that would be empty is left out."""
-    trials = sorted(ledger.each(), key=lambda trial: _rank(trial, ledger))
-    rows = [_cells(ledger, trial) for trial in (trials if everything else trials[:SHOWN])]
+    maximize = next(iter(objectives_of(ledger).values())) == "maximize"
+    rows = [_cells(ledger, trial) for trial in ledger.ranked(maximize, None if everything else SHOWN)]
     found = Table(title=f"{ledger.folder.parent.name} {ledger.folder.name}", title_justify="left")
     names = [name for name in COLUMNS if any(row[name] not in ("", "0") for row in rows) or name in ALWAYS]
     for name in names:
@@ -118,24 +121,39 @@ def rounded(word: str) -> str:
 def table(ledger: Ledger, everything: bool = False) -> None:
     """Trials, the best first; what it cost, what failed, what to type next."""
     console.print(grid(ledger, everything))
-    trials = ledger.trials()
-    counts = ledger.counts()
-    more = len(trials) - SHOWN
-    left_out = f"; {more} more rows: avexp sweep status --all" if more > 0 and not everything else ""
-    console.print(", ".join(f"{count} {state}" for state, count in sorted(counts.items())) + left_out, markup=False)
-    console.print(f"cost        {cost_line(ledger.folder, trials)}", markup=False)
-    console.print(f"sweep       {ledger.folder}", markup=False, soft_wrap=True)
-    failed = [trial for trial in trials if trial.state is State.failed]
-    for trial in failed[:5]:
+    more = sum(ledger.counts().values()) - SHOWN
+    if more > 0 and not everything:
+        console.print(f"{more} more rows: avexp sweep status --all", markup=False)
+    for line in summary(ledger):
+        console.print(line, markup=False, soft_wrap=True)
+    failed = ledger.trials(State.failed, limit=MOST_TOLD)
+    for trial in failed:
         console.print(f"failed      {trial.number}: {trial.reason.partition(chr(10))[0]}", markup=False, soft_wrap=True)
     if failed:
         console.print(f"next        avexp sweep why {failed[0].number} --of {ledger.folder.name}", markup=False)
 
 
-def _rank(trial: Trial, ledger: Ledger) -> tuple[bool, float, int]:
-    search = ledger.fact("search") or {}
-    sign = 1 if next(iter((search.get("objectives") or {}).values()), "maximize") == "minimize" else -1
-    return trial.value is None, sign * (trial.value or 0.0), trial.number
+def summary(ledger: Ledger) -> list[str]:
+    """A sweep in a few lines: its states, its cost, and whether anybody runs it."""
+    counts = ", ".join(f"{count} {state}" for state, count in sorted(ledger.counts().items()))
+    lines = [counts, f"cost        {cost_line(ledger.folder, ledger.each())}", f"sweep       {ledger.folder}"]
+    if stopped := ledger.fact("stopped"):
+        lines += [f"stopped     {stopped}", f"next        avexp sweep retry {ledger.folder.name}, then attach"]
+    elif unsettled(ledger) and not attended(ledger.folder):
+        lines.append(f"next        avexp sweep attach {ledger.folder}: nobody runs it; jobs go on, none is submitted")
+    return lines
+
+
+def unsettled(ledger: Ledger) -> bool:
+    """Whether trials live or are still to come."""
+    counts = ledger.counts()
+    return any(counts.get(state) for state in (*LIVING, State.planned)) or not ledger.fact("ended")
+
+
+def moves(ledger: Ledger) -> bool:
+    """Whether anything can still change by itself."""
+    counts = ledger.counts()
+    return attended(ledger.folder) or any(counts.get(state) for state in LIVING)
 
 
 def row_of(ledger: Ledger, trial: Trial) -> dict[str, Any]:
@@ -185,7 +203,7 @@ def last_line(path: Path) -> dict[str, Any]:
 def cost_of(folder: Path, trial: Trial) -> dict[str, float]:
     """What a trial has cost: of one that lives, as it was saved last, and the time since then."""
     path = folder / str(trial.number) / "cost.json"
-    if trial.cost or not path.is_file():
+    if trial.cost or not trial.attempts or not path.is_file():
         return trial.cost
     cost: dict[str, float] = read_json(path)
     if trial.state is not State.running:

@@ -58,8 +58,18 @@ def test_a_person_sees_what_is_there(outputs):
     assert "trial " in said(outputs, "best")
 
 
+def test_a_watcher_ends_when_nothing_moves(outputs, monkeypatch):
+    monkeypatch.setattr("avexp.cli.sweep.STARTS_S", 0.0)
+    assert "2 failed, 2 finished" in said(outputs, "watch")
+    said(outputs, "retry", "--failed")  # planned, and nobody runs it
+    found = said(outputs, "watch")
+    assert "2 finished, 2 planned" in found
+    assert "nobody runs it" in found
+
+
 def test_a_program_reads_it(outputs, monkeypatch):
-    assert as_json(outputs, monkeypatch, "ls")[0]["counts"] == {"failed": 2, "finished": 2}
+    [row] = as_json(outputs, monkeypatch, "ls")
+    assert (row["counts"], row["attended"]) == ({"failed": 2, "finished": 2}, False)
     status = as_json(outputs, monkeypatch, "status")
     assert [trial["state"] for trial in status["trials"]] == ["finished", "failed", "finished", "failed"]
     best = as_json(outputs, monkeypatch, "best")

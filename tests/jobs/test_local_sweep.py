@@ -10,6 +10,9 @@ from dataclasses import asdict
 import pytest
 
 from avexp.core.errors import ConfigError, RunError
+from avexp.core.file_lock import file_lock
+from avexp.core.files import write_json
+from avexp.jobs.controller import attended
 from avexp.jobs.launch import Launcher
 from avexp.jobs.ledger import Ledger, State
 from avexp.jobs.map_jobs import map_jobs
@@ -168,11 +171,13 @@ def test_cancelled_trials_save_and_stay_ended_until_they_are_retried(planned, mo
 
 
 def test_two_controllers_do_not_run_one_sweep(planned):
-    from avexp.core.file_lock import file_lock
-
     ledger = planned("seed=1", "steps=1")
-    with file_lock(ledger.folder / ".controller.lock", 1), pytest.raises(RunError, match="another process"):
-        run(ledger)
+    write_json(ledger.folder / "controller.json", {"host": "there", "pid": 7})
+    assert not attended(ledger.folder)
+    with file_lock(ledger.folder / ".controller.lock", 1):
+        assert attended(ledger.folder)
+        with pytest.raises(RunError, match="is run by process 7 on there; look at it: avexp sweep watch"):
+            run(ledger)
 
 
 def test_several_nodes_need_a_cluster(planned):

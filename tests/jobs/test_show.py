@@ -19,6 +19,7 @@ def test_a_trial_that_runs_is_charged_up_to_now(planned):
         path.write_text(json.dumps({"wall_s": 3600.0, "cpu_hours": 1.0, "gpu_hours": 4.0, "money": 18.0}))
         hour_ago = time.time() - 3600
         os.utime(path, (hour_ago, hour_ago))
+        ledger.update(number, attempts=1)
     ledger.update(0, state=State.running)
     running, waiting = (cost_of(ledger.folder, trial) for trial in ledger.each())
     assert running["money"] == pytest.approx(18.0 + 9.0, rel=0.01)  # two nodes without GPUs
