@@ -20,7 +20,7 @@ def work(config, run):
     """``steps`` steps; the value is a function of seed and steps only."""
     found = sorted(run.checkpoints.glob("step-*.ckpt"))
     state = json.loads(found[-1].read_text()) if found else {"step": 0, "digest": str(config.seed)}
-    if "fail" in config.only:
+    if "fail" in config.only or ("broken" in config.only and not (run.path.parent / "mended").exists()):
         raise ValueError("told to fail")
     if "broken node" in config.only and os.environ["SLURMD_NODENAME"] == starts(run.path)[0]["node"]:
         os.kill(os.getpid(), signal.SIGKILL)

@@ -164,10 +164,32 @@ class Search:
         from optuna.trial import TrialState
 
         states = {"prune": TrialState.PRUNED, "fail": TrialState.FAIL, "complete": TrialState.COMPLETE}
+        asked = self._asked(number)
+        if asked.state is TrialState.FAIL and how == "complete":
+            self._tell_anew(asked, values)
         try:
             self.study.tell(number, values if how == "complete" else None, states[how], skip_if_finished=True)
         except RuntimeError:  # a grid that is through stops a loop of Optuna's own, which this is not; all is stored
             self._exhausted = True
+
+    def _tell_anew(self, failed: Any, values: list[float] | None) -> None:
+        """A trial that was retried: what the study calls failed stays so, its result stands beside it."""
+        from optuna.trial import create_trial
+
+        if any(one.user_attrs.get("again") == failed.number for one in self.study.get_trials(deepcopy=False)):
+            return
+        self.study.add_trial(
+            create_trial(
+                params=failed.params,
+                distributions=failed.distributions,
+                values=values,
+                user_attrs={**failed.user_attrs, "again": failed.number},
+            )
+        )
+
+    def _asked(self, number: int) -> Any:
+        """A trial as the study has it."""
+        return self.study.get_trials(deepcopy=False)[number]
 
     def values(self, trial: Trial) -> list[float] | None:
         """Of the objectives; None if one was not measured."""
@@ -184,6 +206,8 @@ class Search:
         """What a job needs to report to the study; None where nothing is pruned."""
         if self.settings.get("pruner", "none") == "none" or trial.asked is None:
             return None
+        if self._asked(trial.asked).state.is_finished():
+            return None  # retried: the study takes no reports of it any more
         metric = next(iter(self.settings["objectives"]))
         return {
             "storage": str(Path(self.address).absolute()) if "://" not in self.address else self.address,

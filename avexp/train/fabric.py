@@ -90,7 +90,10 @@ def measure_here(rank: int, count: int, address: str, backend: str = "gloo") -> 
 
     dist.init_process_group(backend, address, timedelta(seconds=120), count, rank)
     try:
-        device = torch.device("cuda", torch.cuda.current_device()) if backend == "nccl" else torch.device("cpu")
-        return measure(device)
+        if backend != "nccl":
+            return measure(torch.device("cpu"))
+        place = rank % torch.cuda.device_count()  # a node's ranks follow each other; NCCL wants a GPU for each
+        torch.cuda.set_device(place)
+        return measure(torch.device("cuda", place))
     finally:
         dist.destroy_process_group()

@@ -27,8 +27,9 @@ def meet(folder: Path, rank: int, count: int, local: int, local_count: int) -> N
     Raises:
         LostRankError: ranks are missing when the time is over; names them.
     """
-    job, restart = os.environ.get("SLURM_JOB_ID", "0"), os.environ.get("SLURM_RESTART_COUNT", "0")
-    place = folder / "ranks" / f"{job}-{restart}"
+    parts = ("SLURM_JOB_ID", "SLURM_RESTART_COUNT", "SLURM_STEP_ID")
+    meeting = "-".join(os.environ.get(name, "0") for name in parts)
+    place = folder / "ranks" / meeting
     mine = {"host": os.environ.get("MASTER_ADDR") or socket.gethostname(), "port": _free_port(), "pid": os.getpid()}
     write_json(place / f"{rank}.json", {**mine, "node": os.environ.get("SLURMD_NODENAME", socket.gethostname())})
     bound = float(os.environ.get("AVEXP_RENDEZVOUS_S", TIMEOUT_S))
@@ -44,7 +45,7 @@ def meet(folder: Path, rank: int, count: int, local: int, local_count: int) -> N
     os.environ.update({
         "RANK": str(rank), "WORLD_SIZE": str(count), "LOCAL_RANK": str(local), "LOCAL_WORLD_SIZE": str(local_count),
         "GROUP_RANK": os.environ.get("SLURM_NODEID", "0"), "MASTER_ADDR": first["host"],
-        "MASTER_PORT": str(first["port"]), "TORCHELASTIC_RUN_ID": f"{job}-{restart}",
+        "MASTER_PORT": str(first["port"]), "TORCHELASTIC_RUN_ID": meeting,
     })  # fmt: skip
 
 

@@ -168,6 +168,23 @@ def test_a_search_that_lives_sees_that_it_was_extended(planned):
     assert len(source.ask(9)) == 2
 
 
+def test_what_is_retried_counts_in_the_study(planned):
+    """Optuna knows no way back from failed; its pruners take no reports of such a trial either."""
+    ledger = planned("steps=2", "only=[broken]", search={**SEARCH, "trials": 3, "pruner": "median"})
+    searched(ledger)
+    assert ledger.counts() == {"failed": 3}
+    (ledger.folder / "mended").touch()
+    for number in range(3):
+        ledger.update(number, state=State.planned, failures=0, ended=None)
+    searched(ledger)
+    searched(ledger)  # which must not tell it twice
+    assert ledger.counts() == {"finished": 3}
+    assert "study" not in (ledger.folder / "0" / "job.json").read_text()
+    frozen = study_of(ledger).trials
+    assert [one.state.name for one in frozen] == ["FAIL"] * 3 + ["COMPLETE"] * 3
+    assert sorted(one.value for one in frozen[3:]) == sorted(trial.value for trial in ledger.each())
+
+
 def test_two_objectives_have_a_front(planned):
     search = {**SEARCH, "objectives": {"toy": "maximize", "steps": "minimize"}, "sampler": "nsga2"}
     ledger = planned("steps=1", search=search)
