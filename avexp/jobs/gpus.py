@@ -43,8 +43,8 @@ def lease(count: int, folder: Path | None = None) -> list[Lease] | None:
         count: GPUs.
         folder: of the locks; one for all users of this machine if None.
     """
-    names = visible()
-    if count > len(names):
+    names = visible() if count else []
+    if count > len(names) or not count:
         return []
     place = folder or Path(tempfile.gettempdir()) / "avexp-gpus"
     with suppress(OSError):

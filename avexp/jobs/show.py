@@ -35,7 +35,7 @@ COLOURS = {
 
 
 class Progress:
-    """How far a sweep is.
+    """How far a sweep is, and what failed, as it fails.
 
     Args:
         ledger: of the sweep.
@@ -46,6 +46,7 @@ class Progress:
         self._bar: Bar | None = None
         self._task: Any = None
         self._said = 0.0
+        self._failed = {trial.number for trial in ledger.each(State.failed)}
 
     def __enter__(self) -> Self:
         if console.is_terminal:
@@ -72,12 +73,24 @@ class Progress:
             return
         self._said = now
         counts = ledger.counts()
+        if counts.get(State.failed, 0) != len(self._failed):
+            self._tell_failures(ledger)
         total, done = sum(counts.values()), sum(counts.get(state, 0) for state in ENDED)
         note = ", ".join(f"{counts[state]} {state}" for state in (*LIVING, State.failed) if counts.get(state))
         if self._bar is not None:
             self._bar.update(self._task, completed=done, total=total, note=note)
         else:
             console.print(f"trials: {done} of {total} ended; {note}", markup=False)
+
+    def _tell_failures(self, ledger: Ledger) -> None:
+        failed = {trial.number: trial for trial in ledger.each(State.failed)}
+        for number in [number for number in failed if number not in self._failed][:MOST_TOLD]:
+            _say_failed(failed[number])
+        self._failed = set(failed)
+
+
+def _say_failed(trial: Trial) -> None:
+    console.print(f"failed      {trial.number}: {trial.reason.partition(chr(10))[0]}", markup=False, soft_wrap=True)
 
 
 def grid(ledger: Ledger, everything: bool) -> Table:
@@ -128,7 +141,7 @@ def table(ledger: Ledger, everything: bool = False) -> None:
         console.print(line, markup=False, soft_wrap=True)
     failed = ledger.trials(State.failed, limit=MOST_TOLD)
     for trial in failed:
-        console.print(f"failed      {trial.number}: {trial.reason.partition(chr(10))[0]}", markup=False, soft_wrap=True)
+        _say_failed(trial)
     if failed:
         console.print(f"next        avexp sweep why {failed[0].number} --of {ledger.folder.name}", markup=False)
 

@@ -6,8 +6,9 @@ import time
 
 import pytest
 
+from avexp.core.progress import console
 from avexp.jobs.ledger import State
-from avexp.jobs.show import cost_of
+from avexp.jobs.show import Progress, cost_of
 
 
 def test_a_trial_that_runs_is_charged_up_to_now(planned):
@@ -25,3 +26,16 @@ def test_a_trial_that_runs_is_charged_up_to_now(planned):
     assert running["money"] == pytest.approx(18.0 + 9.0, rel=0.01)  # two nodes without GPUs
     assert running["gpu_hours"] == 4.0
     assert waiting["money"] == 18.0  # saved, and back in the queue
+
+
+def test_a_failure_is_told_as_it_happens(planned, monkeypatch):
+    monkeypatch.setattr("avexp.jobs.show.LOG_EVERY_S", 0.0)
+    ledger = planned("seed=range(0,4)")
+    ledger.update(0, state=State.failed, reason="known before")
+    with console.capture() as captured, Progress(ledger) as progress:
+        progress.show(ledger)
+        ledger.update(2, state=State.failed, reason="ValueError: no\nTraceback")
+        progress.show(ledger)
+        progress.show(ledger)
+    lines = [line for line in captured.get().splitlines() if line.startswith("failed")]
+    assert lines == ["failed      2: ValueError: no"]
