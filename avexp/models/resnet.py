@@ -13,10 +13,21 @@ BLOCKS = ("basic", "bottleneck")
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions (basic) or 1x1, 3x3, 1x1 (bottleneck) beside a shortcut (He et al. 2016)."""
+    """Two 3x3 convolutions (basic) or 1x1, 3x3, 1x1 (bottleneck) beside a shortcut (He et al. 2016).
+
+    Args:
+        inputs: channels.
+        outputs: channels.
+        stride: of the block.
+        kernel: of the spatial convolutions.
+        norm: as of ResNet.
+        activation: as of ResNet.
+        block: as of ResNet.
+        drop: probability that a frame takes the shortcut alone, in training.
+    """
 
     def __init__(
-        self, inputs: int, outputs: int, stride: int, kernel: int, norm: str, activation: str, block: str
+        self, inputs: int, outputs: int, stride: int, kernel: int, norm: str, activation: str, block: str, drop: float
     ) -> None:
         super().__init__()
         if block == "basic":
@@ -35,10 +46,15 @@ class ResidualBlock(nn.Module):
         same = inputs == outputs and stride == 1
         self.shortcut = nn.Identity() if same else conv_block(inputs, outputs, 1, stride, norm, None)
         self.activation = activation_layer(activation)
+        self.drop = drop
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, inputs, h, w] -> [B, outputs, h / stride, w / stride]."""
-        out: Tensor = self.activation(self.body(x) + self.shortcut(x))
+        body = self.body(x)
+        if self.training and self.drop > 0.0:
+            kept = body.new_empty(len(body), 1, 1, 1).bernoulli_(1.0 - self.drop)
+            body = body * kept / (1.0 - self.drop)
+        out: Tensor = self.activation(body + self.shortcut(x))
         return out
 
 
@@ -54,13 +70,15 @@ class ResNet(nn.Module):
         norm: ``batch``, ``group`` or ``none``.
         activation: name in layers.ACTIVATIONS.
         block: ``basic`` or ``bottleneck``.
+        drop_path: stochastic depth (Huang et al. 2016): by which probability a frame leaves out the last block's convolutions in
+            training; of the blocks before it evenly less.
 
     Attributes:
         channels: of each output.
         strides: of each output, from the image on.
 
     Raises:
-        ValueError: lists of different lengths, or an unknown block.
+        ValueError: lists of different lengths, an unknown block, or no probability below 1.
     """
 
     def __init__(
@@ -73,8 +91,11 @@ class ResNet(nn.Module):
         norm: str = "batch",
         activation: str = "relu",
         block: str = "basic",
+        drop_path: float = 0.0,
     ) -> None:
         super().__init__()
+        if not 0.0 <= drop_path < 1.0:
+            raise ValueError(f"drop_path={drop_path}: a probability from 0 to below 1")
         if not len(widths) == len(depths) == len(strides):
             raise ValueError(f"widths, depths and strides must be of one length: {widths}, {depths}, {strides}")
         if block not in BLOCKS:
@@ -83,9 +104,12 @@ class ResNet(nn.Module):
         self.stages = nn.ModuleList()
         self.channels, self.strides = list(widths), []
         inputs, total = stem_width, 2
+        drops = (drop_path * (number + 1) / sum(depths) for number in range(sum(depths)))
         for width, depth, stride in zip(widths, depths, strides, strict=True):
-            blocks = [ResidualBlock(inputs, width, stride, kernel, norm, activation, block)]
-            blocks += [ResidualBlock(width, width, 1, kernel, norm, activation, block) for _ in range(depth - 1)]
+            blocks = [ResidualBlock(inputs, width, stride, kernel, norm, activation, block, next(drops))]
+            blocks += [
+                ResidualBlock(width, width, 1, kernel, norm, activation, block, next(drops)) for _ in range(depth - 1)
+            ]
             self.stages.append(nn.Sequential(*blocks))
             inputs, total = width, total * stride
             self.strides.append(total)

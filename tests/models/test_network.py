@@ -11,7 +11,7 @@ from avexp.models.loss_weights import FixedWeights, UncertaintyWeights
 from avexp.models.network import EndToEnd, Network, camera_geometry, combine
 from avexp.models.objects import Objects
 from avexp.models.postprocess import ClusteredLanes, ObjectFilter, Postprocess, RowLanes, longest_run
-from avexp.models.resnet import ResNet
+from avexp.models.resnet import ResidualBlock, ResNet
 
 
 def small(**options):
@@ -29,6 +29,21 @@ def test_what_the_search_ranges_over(block, norm, activation):
     assert raw["lanes"]["place"].shape == (2, 4, 8, 12)
 
 
+def test_stochastic_depth_leaves_frames_out_in_training_alone():
+    block = ResidualBlock(4, 4, 1, 3, "none", "relu", "basic", drop=0.5)
+    images = torch.rand(1, 4, 8, 8).repeat(400, 1, 1, 1)
+    whole = block.eval()(images)
+    torch.testing.assert_close(whole, block.activation(block.body(images) + images))
+    found = block.train()(images)
+    left_out = (found == images).all((1, 2, 3))
+    assert 0.4 < left_out.float().mean() < 0.6
+    # what is kept is scaled, so that the mean before the activation is that of the whole block
+    torch.testing.assert_close(found[~left_out], block.activation(2 * block.body(images) + images)[~left_out])
+    net = ResNet(depths=[1, 2, 1, 1], drop_path=0.5)
+    drops = [one.drop for one in net.modules() if isinstance(one, ResidualBlock)]
+    assert drops == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.5])
+
+
 @pytest.mark.parametrize(
     ("make", "text"),
     [
@@ -36,6 +51,7 @@ def test_what_the_search_ranges_over(block, norm, activation):
         (lambda: ResNet(block="wide"), "block=wide"),
         (lambda: ResNet(norm="layer"), "norm=layer"),
         (lambda: ResNet(activation="tanh"), "activation=tanh"),
+        (lambda: ResNet(drop_path=1.0), "drop_path=1.0"),
         (
             lambda: Network(ResNet(), partial(FPN), {"objects": Objects}, 100, 96),
             "no multiple of the coarsest stride 32",

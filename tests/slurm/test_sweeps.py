@@ -8,7 +8,18 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from slurm.sweeps import ROOT, TRAIN, Runner, assert_as_if_nothing_happened, disturb, environment, pid_of
+from slurm.jobs import submit, wait_for
+from slurm.sweeps import (
+    ROOT,
+    TRAIN,
+    Runner,
+    assert_as_if_nothing_happened,
+    assert_survived,
+    begun,
+    disturb,
+    environment,
+    pid_of,
+)
 
 from avexp.jobs.ledger import Ledger, State
 from avexp.jobs.sweep import run
@@ -85,6 +96,18 @@ def test_chaos(planned, slurm, tmp_path, monkeypatch):
     assert min(done.values()) >= 4, done
     assert runner.code(300) == 0, runner.log.read_text()[-2000:]
     assert_as_if_nothing_happened(folder, quiet.folder)
+
+
+def test_a_controller_may_be_a_job_itself(planned, slurm, tmp_path):
+    """Jobs that it submits are none of its own allocation's, and it is started again where it was preempted."""
+    ledger = planned("seed=1,2,3", "steps=20")
+    attach = f"exec {sys.executable} -m avexp.cli sweep attach {ledger.folder}"
+    job = submit(slurm, tmp_path, attach, "--requeue", "--ntasks=2", "--time=10", PYTHONPATH=os.environ["PYTHONPATH"])
+    begun(ledger, 2)
+    assert slurm.call("scontrol", "requeue", job).returncode == 0
+    wait_for(lambda: ledger.fact("ended"), 60, "the sweep's end")
+    for number in range(3):
+        assert_survived(ledger, number)
 
 
 def test_a_person_types_it(slurm, tmp_path):
