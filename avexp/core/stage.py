@@ -109,6 +109,8 @@ def _run(entry: Entry, line: CommandLine) -> int:
     if line.replay is not None:
         run = find_run(_outputs(line), line.replay, entry.stage)
         line = line.with_saved_config(run.hydra)
+    if not line.asks:
+        _refuse_copies()
     if line.multirun and not line.asks:
         return _sweep(entry, line)
     if line.resume not in (None, "auto"):
@@ -124,6 +126,14 @@ def _run(entry: Entry, line: CommandLine) -> int:
     if line.dry_run:
         return _dry_run(entry, config, folder)
     return _hydra(entry, line, folder)
+
+
+def _refuse_copies() -> None:
+    """Under ``srun`` each task would make a run of its own, and wait for the others in it."""
+    count = os.environ.get("SLURM_STEP_NUM_TASKS", "1") if "SLURM_STEP_ID" in os.environ else "1"
+    if count != "1":
+        remedy = "leave srun out and add hydra/launcher=slurm: it submits, and starts the ranks of hardware.nodes and devices"
+        raise ConfigError([f"srun: starts {count} copies of this command; {remedy}"])
 
 
 def _outputs(line: CommandLine) -> Path:

@@ -58,8 +58,11 @@ def is_rank() -> bool:
 
 
 def slurm_tasks() -> int:
-    """Tasks that SLURM started together with this one; 0 outside of its jobs."""
-    return int(os.environ.get("SLURM_NTASKS", "1")) if "SLURM_PROCID" in os.environ else 0
+    """Tasks that ``srun`` started together with this one; 0 outside of its steps.
+
+    A batch script has a SLURM_PROCID and its allocation's SLURM_NTASKS too: what is typed there is one process.
+    """
+    return int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) if "SLURM_STEP_ID" in os.environ else 0
 
 
 def join_ranks(run: RunFolder) -> Rank:
@@ -90,9 +93,9 @@ def this_rank() -> Rank:
     if "RANK" in os.environ and "WORLD_SIZE" in os.environ:
         local = int(os.environ.get("LOCAL_RANK", "0"))
         return Rank(number=int(os.environ["RANK"]), count=int(os.environ["WORLD_SIZE"]), local=local)
-    if "SLURM_PROCID" in os.environ and int(os.environ.get("SLURM_NTASKS", "1")) > 1:
+    if slurm_tasks() > 1:
         local = int(os.environ.get("SLURM_LOCALID", "0"))
-        return Rank(number=int(os.environ["SLURM_PROCID"]), count=int(os.environ["SLURM_NTASKS"]), local=local)
+        return Rank(number=int(os.environ["SLURM_PROCID"]), count=slurm_tasks(), local=local)
     return Rank()
 
 

@@ -102,7 +102,7 @@ def test_a_controller_may_be_a_job_itself(planned, slurm, tmp_path):
     """Jobs that it submits are none of its own allocation's, and it is started again where it was preempted."""
     ledger = planned("seed=1,2,3", "steps=20")
     attach = f"exec {sys.executable} -m avexp.cli sweep attach {ledger.folder}"
-    job = submit(slurm, tmp_path, attach, "--requeue", "--ntasks=2", "--time=10", PYTHONPATH=os.environ["PYTHONPATH"])
+    job = submit(slurm, tmp_path, attach, "--requeue", "--ntasks=2", "--time=10")
     begun(ledger, 2)
     assert slurm.call("scontrol", "requeue", job).returncode == 0
     wait_for(lambda: ledger.fact("ended"), 60, "the sweep's end")
