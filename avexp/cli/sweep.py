@@ -137,11 +137,16 @@ def retry(
     for trial in again:
         (ledger.folder / str(trial.number) / "cancelled").unlink(missing_ok=True)
         ledger.update(trial.number, state=State.planned, failures=0, reason="", ended=None)
-    ledger.set_fact("stopped", "")
-    ledger.set_fact("ended", None)
+    _reopen(ledger)
     console.print(
         f"{len(again)} trials are planned again; next: avexp sweep attach {ledger.folder}", markup=False, soft_wrap=True
     )
+
+
+def _reopen(ledger: "Ledger") -> None:
+    """It is neither at its end, nor stopped, nor cancelled."""
+    for name in ("ended", "stopped", "cancelled"):
+        ledger.set_fact(name, None)
 
 
 @app.command("extend")
@@ -153,7 +158,7 @@ def extend(trials: int, sweep: Sweep = LATEST, outputs: Outputs = OUTPUTS) -> No
         raise RunError(str(ledger.folder), "is a grid: it has all its trials", "start another sweep for further values")
     search["trials"] = int(search["trials"]) + trials
     ledger.set_fact("search", search)
-    ledger.set_fact("ended", None)
+    _reopen(ledger)
     console.print(
         f"{search['trials']} trials in all; next: avexp sweep attach {ledger.folder}", markup=False, soft_wrap=True
     )
@@ -165,13 +170,12 @@ def cancel(
     trial: Annotated[list[int] | None, typer.Option("--trial", help="Only these.")] = None,
     outputs: Outputs = OUTPUTS,
 ) -> None:
-    """End trials for good: those that run save first."""
-    from avexp.jobs.ledger import LIVING, State
-    from avexp.jobs.settling import cancel_trials
+    """End a sweep, or some of its trials, for good: those that run save first."""
+    from avexp.jobs.settling import cancel_sweep, cancel_trials
 
     ledger = _open(outputs, sweep)
-    numbers = trial or [one.number for one in ledger.each(State.planned, *LIVING)]
-    count = cancel_trials(ledger, _waiting(ledger).backend(ledger.folder, []), numbers)
+    backend = _waiting(ledger).backend(ledger.folder, [])
+    count = cancel_trials(ledger, backend, trial) if trial else cancel_sweep(ledger, backend)
     console.print(f"{count} trials are asked to end", markup=False)
 
 

@@ -129,8 +129,12 @@ class Controller:
         if not self.stopped:
             self.ledger.set_fact("ended", time.time())
 
+    def _over(self) -> bool:
+        """Whether nothing further is to be submitted: equal failures stopped the sweep, or a person cancelled it."""
+        return bool(self.stopped or self.ledger.fact("cancelled"))
+
     def _exhausted(self) -> bool:
-        if self.stopped:
+        if self._over():
             return True
         return not self.ledger.trials(State.planned, limit=1) and (self.source is None or self.source.done())
 
@@ -161,7 +165,7 @@ class Controller:
     def fill(self) -> bool:
         """Submit what there is room for; whether anything was."""
         slots = self.submitter.slots(self.living)
-        if self.stopped or slots <= 0:
+        if self._over() or slots <= 0:
             return False
         planned = self.ledger.trials(State.planned, limit=min(self.backend.room(len(self.living)), MOST_AT_A_TIME))
         if self.source is not None and len(planned) < slots:

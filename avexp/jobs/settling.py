@@ -8,7 +8,7 @@ from typing import Any
 
 from avexp.core.files import read_json
 from avexp.jobs.backend import Backend, Seen
-from avexp.jobs.ledger import LIVING, Attempt, Ledger, State, Trial
+from avexp.jobs.ledger import ENDED, LIVING, Attempt, Ledger, State, Trial
 from avexp.jobs.task import starts, step_of, without_progress
 
 LOG_LINES = 20
@@ -132,23 +132,33 @@ class Settling:
         return self.ledger.folder / str(number)
 
 
-def cancel_trials(ledger: Ledger, backend: Backend, numbers: Iterable[int]) -> int:
-    """End trials for good: those that run save first. How many it was told to.
+def cancel_sweep(ledger: Ledger, backend: Backend) -> int:
+    """End all trials for good, and ask for no more. How many were told to.
 
-    A controller may be at work meanwhile: it sees the mark in the trial's folder.
+    A controller may be at work meanwhile.
     """
+    ledger.set_fact("cancelled", time.time())
+    return cancel_trials(ledger, backend, [trial.number for trial in ledger.each(State.planned, *LIVING)])
+
+
+def cancel_trials(ledger: Ledger, backend: Backend, numbers: Iterable[int]) -> int:
+    """End trials for good: those that run save first. How many were told to.
+
+    A controller may be at work meanwhile: whatever it submits this moment sees the mark in the trial's folder.
+    """
+    living: list[Attempt] = []
     count = 0
     for number in numbers:
         trial, folder = ledger.trial(number), ledger.folder / str(number)
+        if trial.state in ENDED:
+            continue
+        folder.mkdir(exist_ok=True)
+        (folder / "cancelled").touch()
         if trial.state is State.planned:
             ledger.update(number, state=State.cancelled, reason="cancelled", ended=time.time())
-        elif trial.state in LIVING:
-            folder.mkdir(exist_ok=True)
-            (folder / "cancelled").touch()
-            backend.cancel([one for one in ledger.attempts(number) if one.ended is None])
-        else:
-            continue
+        living += [one for one in ledger.attempts(number) if one.ended is None]
         count += 1
+    backend.cancel(living)
     return count
 
 

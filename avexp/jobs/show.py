@@ -160,7 +160,9 @@ def summary(ledger: Ledger) -> list[str]:
 def unsettled(ledger: Ledger) -> bool:
     """Whether trials live or are still to come."""
     counts = ledger.counts()
-    return any(counts.get(state) for state in (*LIVING, State.planned)) or not ledger.fact("ended")
+    if any(counts.get(state) for state in (*LIVING, State.planned)):
+        return True
+    return not (ledger.fact("ended") or ledger.fact("cancelled"))
 
 
 def moves(ledger: Ledger) -> bool:

@@ -251,12 +251,12 @@ def find_sweep(outputs: Path, reference: str) -> Path:
 
 
 def unfinished(outputs: Path, digest: str) -> Path | None:
-    """The newest sweep of an equal plan that is not at its end."""
+    """The newest sweep of an equal plan that is neither at its end nor cancelled."""
     for folder in sweeps(outputs):
         if not is_run_id(folder.name):
             continue
         ledger = Ledger(folder)
-        same = ledger.fact("digest") == digest and not ledger.fact("ended")
+        same = ledger.fact("digest") == digest and not (ledger.fact("ended") or ledger.fact("cancelled"))
         ledger.close()
         if same:
             return folder

@@ -18,7 +18,9 @@ from avexp.jobs.best import best_trials, experiment_text
 from avexp.jobs.frozen_conf import planner_of
 from avexp.jobs.launch import Launcher
 from avexp.jobs.ledger import Ledger, State
+from avexp.jobs.local import LocalBackend
 from avexp.jobs.search import Search, settings_of
+from avexp.jobs.settling import cancel_sweep
 from avexp.jobs.space import Space
 from avexp.jobs.study import Reporter, storage
 from avexp.jobs.sweep import run
@@ -183,6 +185,22 @@ def test_what_is_retried_counts_in_the_study(planned):
     frozen = study_of(ledger).trials
     assert [one.state.name for one in frozen] == ["FAIL"] * 3 + ["COMPLETE"] * 3
     assert sorted(one.value for one in frozen[3:]) == sorted(trial.value for trial in ledger.each())
+
+
+def test_a_cancelled_search_asks_for_no_more(planned, monkeypatch):
+    monkeypatch.setenv("TOY_STEP_S", "0.05")
+    ledger = planned("steps=400", search={**SEARCH, "trials": 50}, concurrent=2)
+    told = []
+
+    def cancel(one):
+        if not told and one.counts().get("running"):
+            told.append(cancel_sweep(one, LocalBackend(1, [], one.folder)))
+
+    run(ledger, source=Search(ledger, planner_of(ledger), 2), show=cancel)
+    assert told == [ledger.counts()["cancelled"]]
+    assert set(ledger.counts()) == {"cancelled"}
+    assert ledger.fact("ended")
+    assert {one.state.name for one in study_of(ledger).trials} == {"FAIL"}
 
 
 def test_two_objectives_have_a_front(planned):
