@@ -15,6 +15,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from avexp.core.errors import ConfigError, did_you_mean
 
+OURS = ("hydra.launcher.", "hydra.sweeper.")
+"""Keys of Hydra's own part that are ours to explain."""
+
 
 @dataclass
 class Checked:
@@ -61,6 +64,11 @@ def check_overrides(config_name: str, arguments: Sequence[str]) -> Checked:
     if config is not None:
         for item in values:
             faults += _apply(config, item)
+        ours = [item for item in parsed if item.key_or_group.startswith(OURS)]
+        if ours and not faults:
+            whole = compose(config_name, [*chosen, *(_first(item) for item in groups)], return_hydra_config=True)
+            OmegaConf.set_struct(whole, False)
+            faults += [fault for item in ours for fault in _apply(whole, item)]
     return Checked(config, faults)
 
 
@@ -134,14 +142,18 @@ def _exists(config: DictConfig, key: str) -> bool:
 
 
 def _unknown(config: DictConfig, key: str) -> str:
-    paths = list(_paths(config, ""))
-    hint = did_you_mean(key, paths)
-    if not hint:
-        parent, _, last = key.rpartition(".")
-        siblings = [path for path in paths if path.rpartition(".")[0] == parent]
-        hint = did_you_mean(f"{parent}.{last}", siblings) or (
-            f"; it has {', '.join(siblings[:12])}" if siblings else ""
-        )
+    own = key.rpartition(".")[2].startswith("_")
+    paths = [path for path in _paths(config, "") if own or not path.rpartition(".")[2].startswith("_")]
+    parent, _, last = key.rpartition(".")
+    ends = {path: path.rpartition(".") for path in paths}
+    siblings = [path for path in paths if ends[path][0] == parent]
+    near = did_you_mean(last, [ends[path][2] for path in siblings])
+    if near and parent:
+        near = near.replace("did you mean ", f"did you mean {parent}.")
+    hint = near or did_you_mean(key, [path for path in paths if ends[path][2] == last])
+    if not hint and parent and siblings:
+        hint = f"; it has {', '.join(siblings[:12])}"
+    hint = hint or did_you_mean(key, paths)
     return f"{key}: no such key{hint}"
 
 

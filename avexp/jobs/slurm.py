@@ -73,7 +73,7 @@ class Resources:
     dependency: str | None = None
     signal_s: int = 120
     setup: list[str] = field(default_factory=list)
-    extra: dict[str, Any] = field(default_factory=dict)
+    extra: dict[str, Any] | None = None
 
 
 class SlurmBackend:
@@ -177,7 +177,7 @@ class SlurmBackend:
             found["mem"] = f"{int(shape['memory_gib'])}G"
         if self.resources.dependency:
             found["kill-on-invalid-dep"] = "yes"
-        return {**found, **self.resources.extra}
+        return {**found, **(self.resources.extra or {})}
 
     def find(self, batch: str, count: int) -> list[str] | None:
         """See Backend."""

@@ -50,7 +50,11 @@ class SweepLauncher(Launcher):
 
 
 class GridSweeper(Sweeper):
-    """All combinations."""
+    """All combinations.
+
+    Args:
+        settings: ``params``, as of Hydra's own sweeper: key -> values; what is typed takes their place.
+    """
 
     def __init__(self, **settings: Any) -> None:
         self.settings = settings
@@ -75,9 +79,25 @@ class GridSweeper(Sweeper):
             )
         asked = _asked(self.launcher)
         try:
-            sweep(_plan(self.launcher, arguments, self.search()), asked, announce, conclude)
+            sweep(_plan(self.launcher, self.words(arguments), self.search()), asked, announce, conclude)
         except AvexpError as fault:
             asked.fault = fault  # told in one line, where Hydra would print a traceback
+
+    def words(self, typed: list[str]) -> list[str]:
+        """What is swept: of the config, then as typed.
+
+        Raises:
+            ConfigError: the config says what a grid does not know.
+        """
+        from avexp.core.errors import ConfigError
+
+        settings = _plain(self.settings)
+        params = settings.pop("params", None) or {}
+        if settings:
+            names = ", ".join(settings)
+            raise ConfigError([f"hydra.sweeper: a grid takes params, not {names}; for a search: hydra/sweeper=search"])
+        keys = {word.partition("=")[0] for word in typed}
+        return [*(f"{key}={value}" for key, value in params.items() if key not in keys), *typed]
 
     def search(self) -> dict[str, Any] | None:
         """Settings of a search; None for a grid."""
@@ -86,6 +106,10 @@ class GridSweeper(Sweeper):
 
 class SearchSweeper(GridSweeper):
     """Asks Optuna for the next trial as one ends."""
+
+    def words(self, typed: list[str]) -> list[str]:
+        """As typed: what has several values is laid over the space."""
+        return typed
 
     def search(self) -> dict[str, Any] | None:
         """See GridSweeper."""

@@ -47,6 +47,13 @@ def test_a_sound_config_has_no_faults():
         ("loader.batch_size=0", "batch_size must be within 1 and 65536, is 0"),
         ("model.height_px=${nowhere}", "model.height_px: ${nowhere} leads nowhere"),
         ("seed", "seed: no override"),
+        ("trainer.lr=1", "trainer.lr: no such key; did you mean optimizer.lr?"),
+        (
+            "hydra.launcher.concurent=2",
+            "hydra.launcher.concurent: no such key; did you mean hydra.launcher.concurrent?",
+        ),
+        ("hydra.launcher.partition=batch", "hydra.launcher.partition: no such key; it has hydra.launcher.name,"),
+        ("hydra.sweeper.trials=3", "hydra.sweeper.trials: no such key; it has hydra.sweeper.params"),
     ],
 )
 def test_one_mistake_one_line(word, expected):
