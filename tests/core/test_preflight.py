@@ -52,7 +52,10 @@ def test_a_sound_config_has_no_faults():
             "hydra.launcher.concurent=2",
             "hydra.launcher.concurent: no such key; did you mean hydra.launcher.concurrent?",
         ),
-        ("hydra.launcher.partition=batch", "hydra.launcher.partition: no such key; it has hydra.launcher.name,"),
+        (
+            "hydra.launcher.partition=batch",
+            "hydra.launcher.partition: no such key; did you mean hardware.cluster.partition?",
+        ),
         ("hydra.sweeper.trials=3", "hydra.sweeper.trials: no such key; it has hydra.sweeper.params"),
     ],
 )
