@@ -133,7 +133,10 @@ def retry(
     from avexp.jobs.ledger import State
 
     ledger = _open(outputs, sweep)
-    again = ledger.trials(*[State.cancelled] * cancelled, *[State.failed] * (failed or not cancelled))
+    asked = ledger.trials(*[State.cancelled] * cancelled, *[State.failed] * (failed or not cancelled))
+    again = [trial for trial in asked if trial.base]
+    if len(again) < len(asked):
+        console.print(f"{len(asked) - len(again)} trials never had a config that fits: they stay", markup=False)
     for trial in again:
         (ledger.folder / str(trial.number) / "cancelled").unlink(missing_ok=True)
         ledger.update(trial.number, state=State.planned, failures=0, reason="", ended=None)

@@ -71,10 +71,7 @@ class Planner:
         Raises:
             ConfigError: what does not fit, all of it.
         """
-        choices = tuple(word for word in words if self._is_choice(word))
-        base = self.base(choices)
-        changes, faults = self._changes(base, [word for word in words if word not in choices])
-        faults += self._together(base, changes)
+        base, changes, faults = self._looked_at(words)
         if faults:
             raise ConfigError([f"trial {number} ({' '.join(words)}): {fault}" for fault in faults])
         counted = {key: value for key, value in changes.items() if not without_influence(key)}
@@ -83,6 +80,20 @@ class Planner:
             number=number, digest=digest, base=base.digest, changes=changes, words=list(words), asked=asked,
             shape=self.shape(base, changes),
         )  # fmt: skip
+
+    def check(self, words: Sequence[str]) -> list[str]:
+        """What is wrong with a trial of these words, one line each."""
+        try:
+            return self._looked_at(words)[2]
+        except ConfigError as fault:
+            return fault.faults
+
+    def _looked_at(self, words: Sequence[str]) -> tuple[Base, dict[str, Any], list[str]]:
+        """Base, changes over it, and what does not fit."""
+        choices = tuple(word for word in words if self._is_choice(word))
+        base = self.base(choices)
+        changes, faults = self._changes(base, [word for word in words if word not in choices])
+        return base, changes, faults + self._together(base, changes)
 
     def base(self, choices: tuple[str, ...] = ()) -> Base:
         """The config with these groups chosen, composed and checked once.

@@ -1,6 +1,6 @@
 """A search's space in Hydra's own grammar: ``choice(a,b)``, ``range(1,5)``, ``tag(log, interval(1e-5,1e-2))``."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -100,6 +100,19 @@ class Space:
             if all(chosen.get(name) in texts for name, texts in one.when.items()):
                 chosen[one.key] = one.text(one.suggest(trial))
         return [f"{key}={text}" for key, text in chosen.items()]
+
+    def probes(self) -> Iterator[list[str]]:
+        """Each value that is listed, and the ends of what is not, with what it depends on: as words that must fit."""
+        known = {one.key: one for one in self.parameters}
+        for one in self.parameters:
+            needs: dict[str, str] = {}
+            waiting = dict(one.when)
+            while waiting:
+                name, texts = waiting.popitem()
+                needs[name] = texts[0]
+                waiting |= {further: texts for further, texts in known[name].when.items() if further not in needs}
+            for value in one.choices or (one.low, one.high):
+                yield [*(f"{key}={text}" for key, text in needs.items()), f"{one.key}={one.text(value)}"]
 
     def grid(self) -> dict[str, list[Any]]:
         """All values of all.

@@ -3,7 +3,7 @@
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import median
@@ -24,7 +24,10 @@ from avexp.jobs.ledger import Ledger, State, Trial
 from avexp.jobs.plan import Planner, grid
 from avexp.jobs.search import settings_of
 from avexp.jobs.snapshot import snapshot
+from avexp.jobs.space import Space
 
+MOST_FAULTS = 20
+"""That are told of one sweep."""
 LATELY = 5
 """Earlier runs that tell how long a trial takes."""
 RUN = "avexp.jobs.trial_run:run_trial"
@@ -112,6 +115,7 @@ def create(plan: SweepPlan, advance: Advance | None = None, jobs: Sequence[Seque
         search = search_of(plan, swept)
         freeze_data(planner, swept, (search or {}).get("space") or {}, plan.tiers)
         planner.base()
+        check_space(planner, search)
         trials = list(_distinct(_planned(planner, rows, count, advance)))
         planner.write_bases(folder / "bases")
     job = {"run": RUN, "stage": plan.stage, "function": plan.function, "then": plan.then, "sweep": folder.name}
@@ -133,6 +137,19 @@ def search_of(plan: SweepPlan, swept: Sequence[str]) -> dict[str, Any] | None:
     if plan.search is None:
         return None
     return settings_of(plan.search, {key: text for key, _, text in (word.partition("=") for word in swept)})
+
+
+def check_space(planner: Planner, search: Mapping[str, Any] | None) -> None:
+    """A search's space against the config, before anything is asked of it.
+
+    Raises:
+        ConfigError: values that fit nowhere, all of them.
+    """
+    if search is None:
+        return
+    faults = dict.fromkeys(fault for words in Space(search["space"]).probes() for fault in planner.check(words))
+    if faults:
+        raise ConfigError(list(faults)[:MOST_FAULTS])
 
 
 @dataclass(frozen=True)
@@ -158,6 +175,7 @@ def preview(plan: SweepPlan) -> Preview:
     with planner_on(plan.confs, plan.stage, constant) as planner:
         search = search_of(plan, [word for word in plan.words if word not in constant])
         shape = planner.shape(planner.base(), {})
+        check_space(planner, search)
         trials = list(_distinct(_planned(planner, rows, count, None)))
     times = []
     for run in runs(plan.home, plan.stage):
@@ -185,7 +203,7 @@ def _planned(planner: Planner, rows: Iterator[list[str]], count: int, advance: A
         if advance is not None:
             advance(number + 1, count)
     if faults:
-        raise ConfigError(faults[:20])
+        raise ConfigError(faults[:MOST_FAULTS])
 
 
 def _distinct(trials: Iterator[Trial]) -> Iterator[Trial]:

@@ -23,7 +23,7 @@ from avexp.jobs.search import Search, settings_of
 from avexp.jobs.settling import cancel_sweep
 from avexp.jobs.space import Space
 from avexp.jobs.study import Reporter, storage
-from avexp.jobs.sweep import run
+from avexp.jobs.sweep import create, run
 
 FORK = multiprocessing.get_context("spawn")
 
@@ -201,6 +201,29 @@ def test_a_cancelled_search_asks_for_no_more(planned, monkeypatch):
     assert set(ledger.counts()) == {"cancelled"}
     assert ledger.fact("ended")
     assert {one.state.name for one in study_of(ledger).trials} == {"FAIL"}
+
+
+def test_a_space_is_checked_before_anything_runs(plan):
+    space = {
+        "only": "choice([], [a])",
+        "sed": "range(1,9)",
+        "steps": {"values": "choice(3, many)", "when": "only=[a]"},
+    }
+    with pytest.raises(ConfigError) as fault:
+        create(plan(search={**SEARCH, "space": space}))
+    assert fault.value.faults[0] == "sed: no such key; did you mean seed?"
+    assert fault.value.faults[1].startswith("steps: Value 'many'")
+    assert len(fault.value.faults) == 2
+
+
+def test_probes_bring_what_they_depend_on():
+    space = Space({
+        "a": "choice(x,y)", "b": {"values": "choice(u,v)", "when": "a=y"},
+        "c": {"values": "tag(log,interval(1e-3,1.0))", "when": "b=v"},
+    })  # fmt: skip
+    assert sorted(map(sorted, space.probes())) == sorted(map(sorted, [
+        ["a=x"], ["a=y"], ["b=u", "a=y"], ["b=v", "a=y"], ["c=0.001", "b=v", "a=y"], ["c=1.0", "b=v", "a=y"],
+    ]))  # fmt: skip
 
 
 def test_two_objectives_have_a_front(planned):
