@@ -37,8 +37,8 @@ def empty(cluster: Any, folder: Path) -> float:
 def ours(folder: Path) -> float:
     """Seconds from the submission of a trial to its first line."""
     from avexp.jobs.launch import Launcher
+    from avexp.jobs.starts import starts
     from avexp.jobs.sweep import SweepPlan, create, run
-    from avexp.jobs.task import starts
 
     plan = SweepPlan(
         folder=folder / "outputs" / "ci" / "x" / "sweep",

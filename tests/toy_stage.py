@@ -9,7 +9,7 @@ import time
 from avexp.core import stop_flag
 from avexp.core.errors import LostRankError
 from avexp.core.files import write_text
-from avexp.jobs.task import starts, step_of
+from avexp.jobs.starts import starts, step_of
 
 STEP_S = float(os.environ.get("TOY_STEP_S", "0.002"))
 EVERY = 2

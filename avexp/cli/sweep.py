@@ -1,6 +1,7 @@
 """``avexp sweep ...``: look at sweeps and act on them."""
 
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -91,7 +92,7 @@ def watch(sweep: Sweep = LATEST, outputs: Outputs = OUTPUTS) -> None:
 
     ledger = _open(outputs, sweep)
     began = time.monotonic()
-    with Live(console=console, auto_refresh=False) as live:
+    with suppress(KeyboardInterrupt), Live(console=console, auto_refresh=False) as live:
         while unsettled(ledger) and (moves(ledger) or time.monotonic() - began < STARTS_S):
             drawn = time.monotonic()
             live.update(Group(grid(ledger, False), *summary(ledger)), refresh=True)

@@ -2,10 +2,13 @@
 
 import os
 import shlex
+import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from omegaconf import DictConfig
@@ -13,7 +16,7 @@ from omegaconf import DictConfig
 from avexp.core.command_line import program
 from avexp.core.errors import RunError
 from avexp.core.progress import bar, console
-from avexp.core.stage import SweepWords
+from avexp.core.stage import STOPPED, SweepWords
 from avexp.jobs.dry_run import dry_run
 from avexp.jobs.freeze import TiersOf
 from avexp.jobs.frozen_conf import planner_of
@@ -91,8 +94,7 @@ def sweep(
             )
         console.print(f"go on with {known}", markup=False)
     else:
-        with bar("plan trials") as advance:
-            ledger = create(plan, advance)
+        ledger = _created(plan)
         counts = ledger.counts()
         search = ledger.fact("search")
         same = f", {counts[State.same]} of them equal to others" if counts.get(State.same) else ""
@@ -101,6 +103,31 @@ def sweep(
         if announce is not None:
             announce(folder)
     asked.exit_code = exit_code(watch(ledger, plan.launcher, conclude))
+
+
+def _created(plan: SweepPlan) -> Ledger:
+    """A new sweep; one that a person interrupts while it is planned was never there."""
+    try:
+        with interruptible(), bar("plan trials") as advance:
+            return create(plan, advance)
+    except KeyboardInterrupt:
+        console.print("\nnothing was submitted", markup=False)
+        raise SystemExit(STOPPED) from None
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """A SIGTERM is a Ctrl-C here: whoever ends a launcher is told what goes on without it."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def launched(plan: SweepPlan, jobs: Sequence[Sequence[str]], first: int) -> list[tuple[float | None, str]]:
@@ -129,16 +156,18 @@ def watch(ledger: Ledger, launcher: Launcher | None = None, conclude: Conclude |
         ledger.close()
         detach(folder)
         return folder
-    with Progress(ledger) as progress:
+    with Progress(ledger) as progress, interruptible():
         try:
-            controller = run(ledger, chosen, source, progress.show)
+            run(ledger, chosen, source, progress.show)
         except KeyboardInterrupt:
             progress.close()
-            console.print(f"\nleft alone: jobs go on; watch again with: avexp sweep attach {folder}", markup=False)
+            console.print(
+                f"\nleft alone: jobs go on; go on with: avexp sweep attach {folder}", markup=False, soft_wrap=True
+            )
             ledger.close()
-            raise SystemExit(75) from None
+            raise SystemExit(STOPPED) from None
     table(ledger)
-    if conclude is not None and not controller.stopped:
+    if conclude is not None and not ledger.fact("stopped"):
         conclude(folder)
     ledger.close()
     return folder
@@ -178,4 +207,4 @@ def exit_code(folder: Path) -> int:
     ledger.close()
     if counts.get(State.failed):
         return 1
-    return 0 if detached or not any(counts.get(state) for state in (*LIVING, State.planned)) else 75
+    return 0 if detached or not any(counts.get(state) for state in (*LIVING, State.planned)) else STOPPED

@@ -16,8 +16,8 @@ from avexp.core.files import read_json, write_json
 from avexp.jobs.backend import Backend, Phase, Seen
 from avexp.jobs.ledger import Attempt, Ledger, State, Trial
 from avexp.jobs.settling import Rules, Settling
+from avexp.jobs.starts import revoked, starts
 from avexp.jobs.submission import STARTED, Submitter
-from avexp.jobs.task import revoked, starts
 
 LOCK = ".controller.lock"
 """Of a sweep's folder: held by whoever runs it."""

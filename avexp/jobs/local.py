@@ -16,7 +16,7 @@ from avexp.core.errors import RunError
 from avexp.jobs.backend import Batch, Phase, Seen
 from avexp.jobs.ledger import Attempt
 from avexp.jobs.snapshot import environment, python
-from avexp.jobs.task import born, starts
+from avexp.jobs.starts import born, starts
 
 READY_S = 120.0
 """A fork server that has imported torch is up within this [s]."""

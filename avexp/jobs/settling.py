@@ -9,7 +9,7 @@ from typing import Any
 from avexp.core.files import read_json
 from avexp.jobs.backend import Backend, Seen
 from avexp.jobs.ledger import ENDED, LIVING, Attempt, Ledger, State, Trial
-from avexp.jobs.task import starts, step_of, without_progress
+from avexp.jobs.starts import starts, step_of, without_progress
 
 LOG_LINES = 20
 MORE_MEMORY = "ask for more (hardware.memory_gib with hardware.cluster.ask_memory=true) or lower loader.batch_size"

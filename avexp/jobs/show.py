@@ -18,7 +18,7 @@ from avexp.core.progress import LOG_EVERY_S, columns, console
 from avexp.jobs.best import objectives_of
 from avexp.jobs.controller import attended
 from avexp.jobs.ledger import ENDED, LIVING, Ledger, State, Trial
-from avexp.jobs.task import starts
+from avexp.jobs.starts import starts
 
 MOST_TOLD = 5
 SHOWN = 20

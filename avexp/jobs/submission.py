@@ -14,7 +14,7 @@ from avexp.core.progress import console
 from avexp.jobs.backend import Backend, Batch
 from avexp.jobs.ledger import Attempt, Ledger, Trial
 from avexp.jobs.settling import Rules
-from avexp.jobs.task import revoked
+from avexp.jobs.starts import revoked
 
 REFUSED_S = 600.0
 """A scheduler that takes no job at all is asked again for so long [s]; while jobs of the sweep live, for ever."""

@@ -16,6 +16,8 @@ from importlib import import_module  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import Any  # noqa: E402
 
+from avexp.jobs.starts import claimed, note_start, starts, step_of, without_progress  # noqa: E402
+
 REQUEUED = 75
 """Exit code of a job that was stopped and goes on later (EX_TEMPFAIL)."""
 SAY_S = 3.0
@@ -51,11 +53,6 @@ class Job:
         found: dict[str, Any] = read_json(self.folder / "job.json")
         return found
 
-    @property
-    def starts(self) -> Path:
-        """A line for each start: token, restart, node, step."""
-        return self.folder / "starts.jsonl"
-
 
 def main(words: list[str]) -> int:
     """Run one job of a batch; the exit code."""
@@ -66,14 +63,14 @@ def main(words: list[str]) -> int:
     rank = int(os.environ.get("SLURM_PROCID", "0"))
     _log_to(job.folder / ("log.txt" if rank == 0 else f"rank{rank}.txt"))
     spec = job.spec
-    if spec["token"] != job.token or job.result.is_file() or not claimed(job):
+    if spec["token"] != job.token or job.result.is_file() or not claimed(job.results, job.token):
         sys.stderr.write(f"{job.folder}: another attempt goes on with this trial\n")
         return 0
     if (job.folder / "cancelled").exists():
         put_result(job, {"state": "cancelled", "reason": "cancelled before it started"})
         return 0
     if rank == 0:
-        threading.Thread(target=_end_if_overtaken, args=(job, note_start(job)), daemon=True).start()
+        threading.Thread(target=_end_if_overtaken, args=(job, note_start(job.folder, job.token)), daemon=True).start()
     outcome = run(job, spec)
     if outcome["state"] == "lost":
         return _left_alone(job)
@@ -84,22 +81,6 @@ def main(words: list[str]) -> int:
     elif rank == 0:
         put_result(job, outcome)
     return 0 if outcome["state"] in ("finished", "pruned", "stopped") else 1
-
-
-def claimed(job: Job) -> bool:
-    """Whether this attempt may run: the controller takes the claim first where it gives an attempt up."""
-    from avexp.core.files import put_if_absent
-
-    path = job.results / f"{job.token}.claim"
-    return put_if_absent(path, b"started") or path.read_bytes() == b"started"
-
-
-def revoked(results: Path, token: str) -> bool:
-    """Give an attempt up that never started; False if it did in the meantime."""
-    from avexp.core.files import put_if_absent
-
-    path = results / f"{token}.claim"
-    return put_if_absent(path, b"revoked") or path.read_bytes() == b"revoked"
 
 
 def run(job: Job, spec: dict[str, Any]) -> dict[str, Any]:
@@ -135,55 +116,6 @@ def world_fault(spec: dict[str, Any]) -> str:
         return ""
     remedy = "let hardware.nodes and hardware.devices say it, and override neither --ntasks nor --ntasks-per-node"
     return f"SLURM started {found} tasks, the run needs {wanted}; {remedy}"
-
-
-def note_start(job: Job) -> dict[str, Any]:
-    """Where the trial begins this time: restarts are bounded by progress."""
-    line = {
-        "token": job.token, "time": time.time(), "node": os.environ.get("SLURMD_NODENAME") or os.uname().nodename,
-        "job": os.environ.get("SLURM_JOB_ID", str(os.getpid())), "pid": os.getpid(),
-        "born": born(os.getpid()), "restart": int(os.environ.get("SLURM_RESTART_COUNT", "0")), "step": step_of(job.folder),
-    }  # fmt: skip
-    with job.starts.open("a") as stream:
-        stream.write(json.dumps(line) + "\n")
-    return line
-
-
-def born(pid: int) -> str:
-    """Start time in clock ticks since boot: with its number it names a process for ever; empty if there is none."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return ""
-    return "" if fields[0] in "ZX" else fields[19]
-
-
-def starts(folder: Path) -> list[dict[str, Any]]:
-    """All starts of a trial so far; a torn last line is left out."""
-    path = folder / "starts.jsonl"
-    found = []
-    for line in path.read_text().splitlines() if path.is_file() else []:
-        try:
-            found.append(json.loads(line))
-        except ValueError:
-            continue
-    return found
-
-
-def step_of(folder: Path) -> int:
-    """Step of the newest checkpoint; -1 before the first."""
-    steps = [int(path.stem.partition("-")[2]) for path in folder.glob("checkpoints/step-*.ckpt")]
-    return max(steps, default=-1)
-
-
-def without_progress(folder: Path) -> int:
-    """How many times in a row the trial started from where it stands now."""
-    now, count = step_of(folder), 0
-    for start in reversed(starts(folder)):
-        if start["step"] != now:
-            break
-        count += 1
-    return count
 
 
 def put_result(job: Job, outcome: dict[str, Any]) -> None:

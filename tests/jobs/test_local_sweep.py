@@ -3,6 +3,8 @@
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import time
 from contextlib import suppress
 from dataclasses import asdict
@@ -178,6 +180,37 @@ def test_two_controllers_do_not_run_one_sweep(planned):
         assert attended(ledger.folder)
         with pytest.raises(RunError, match="is run by process 7 on there; look at it: avexp sweep watch"):
             run(ledger)
+
+
+def test_whoever_watches_leaves_signals_alone():
+    """They are the jobs' to heed: a launcher that did so could not be ended."""
+    code = (
+        "import signal\n"
+        "import avexp.jobs.command, avexp.jobs.search, avexp.jobs.map_jobs, avexp.evaluate.after_sweep, avexp.cli.sweep\n"
+        "assert signal.getsignal(signal.SIGINT) is signal.default_int_handler\n"
+        "assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_one_ctrl_c_ends_the_launcher_and_jobs_go_on(planned, monkeypatch, number):
+    monkeypatch.setenv("TOY_STEP_S", "0.1")
+    ledger = planned("seed=1,2", "steps=20", concurrent=2)
+    command = [sys.executable, "-m", "avexp.cli", "sweep", "attach", str(ledger.folder)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        until = time.monotonic() + 60
+        while ledger.counts().get("running", 0) < 2 and time.monotonic() < until:
+            time.sleep(0.02)
+        process.send_signal(number)
+        said, _ = process.communicate(timeout=20)
+    assert process.returncode == 75
+    assert f"jobs go on; go on with: avexp sweep attach {ledger.folder}" in said
+    assert ledger.counts() == {"running": 2}
+    run(ledger)
+    assert states(ledger) == [State.finished] * 2
+    assert [trial.attempts for trial in ledger.each()] == [1, 1]
+    assert completions(ledger) == [1, 1]
 
 
 def test_several_nodes_need_a_cluster(planned):

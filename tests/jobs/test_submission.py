@@ -13,9 +13,9 @@ from avexp.jobs import slurm as slurm_module
 from avexp.jobs.backend import Batch, Phase
 from avexp.jobs.ledger import Attempt, State
 from avexp.jobs.slurm import Resources, SlurmBackend
+from avexp.jobs.starts import revoked
 from avexp.jobs.submission import Submitter
 from avexp.jobs.sweep import run
-from avexp.jobs.task import revoked
 
 POLICY = "sbatch: error: Batch job submission failed: Job violates accounting/QOS policy (job submit limit)"
 

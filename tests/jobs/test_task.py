@@ -5,6 +5,7 @@ import json
 import pytest
 
 from avexp.jobs import task
+from avexp.jobs.starts import STARTS, note_start
 
 
 class Ended(BaseException):
@@ -19,7 +20,7 @@ def test_overtaken(tmp_path, monkeypatch, others):
     def sleep(seconds):
         looks.append(seconds)
         if len(looks) == 2:
-            job.starts.write_text("".join(json.dumps(line) + "\n" for line in [mine, *others]))
+            (tmp_path / STARTS).write_text("".join(json.dumps(line) + "\n" for line in [mine, *others]))
         if len(looks) == 4:
             raise TimeoutError
 
@@ -27,7 +28,7 @@ def test_overtaken(tmp_path, monkeypatch, others):
         assert code == task.REQUEUED
         raise Ended
 
-    mine = task.note_start(job)
+    mine = note_start(tmp_path, "a")
     monkeypatch.setattr(task.time, "sleep", sleep)
     monkeypatch.setattr(task.os, "_exit", end)
     with pytest.raises(Ended if others else TimeoutError):

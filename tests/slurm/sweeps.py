@@ -19,8 +19,8 @@ from avexp.core.stage import prepare_hydra
 from avexp.jobs.launch import Launcher
 from avexp.jobs.ledger import Ledger, State
 from avexp.jobs.slurm import SlurmBackend
+from avexp.jobs.starts import starts, step_of
 from avexp.jobs.sweep import SweepPlan, create, run
-from avexp.jobs.task import starts, step_of
 
 ROOT = Path(__file__).resolve().parents[2]
 TESTS = ROOT / "tests"

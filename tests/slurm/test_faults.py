@@ -10,8 +10,8 @@ from slurm.jobs import submit, wait_for
 from slurm.sweeps import Runner, assert_cancelled, assert_survived, begun, environment, plan_in, pointed_at, run_while
 
 from avexp.jobs.ledger import Ledger, State
+from avexp.jobs.starts import born, starts
 from avexp.jobs.sweep import run
-from avexp.jobs.task import born, starts
 
 pytestmark = pytest.mark.slurm
 MARKED = "import pathlib, time\npathlib.Path({mark!r}).touch()\ntime.sleep(1)\n"

@@ -4,8 +4,8 @@ import pytest
 from slurm.jobs import end_at_time_limit, wait_for
 from slurm.sweeps import assert_survived, pointed_at
 
+from avexp.jobs.starts import starts
 from avexp.jobs.sweep import run
-from avexp.jobs.task import starts
 
 pytestmark = pytest.mark.slurm
 

@@ -9,8 +9,8 @@ from slurm.jobs import wait_for
 from slurm.sweeps import TRAIN, plan_in, pointed_at, run_while
 
 from avexp.jobs.ledger import State
+from avexp.jobs.starts import starts
 from avexp.jobs.sweep import run
-from avexp.jobs.task import starts
 
 pytestmark = pytest.mark.slurm
 # few steps: the order of sums rounds differently, and training makes more of it step by step
