@@ -22,6 +22,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt avexp/runtime/pyproject.toml
 	@$(PIP_INSTALL) $(TORCH)
 	@echo "installing avexp and what it stands on ..."
 	@$(PIP_INSTALL) --constraint constraints.txt --editable .
+	@echo "installed; use it with:  . $(VENV)/bin/activate"
 	@touch $@
 
 dev: $(VENV)/.dev

@@ -48,7 +48,8 @@ def ls(outputs: Outputs = OUTPUTS, as_json: AsJson = False) -> None:
         return
     for row in rows:
         counts = ", ".join(f"{count} {state}" for state, count in row["counts"].items())
-        console.print(f"{row['sweep']}  {row['name']:<14} {counts}", markup=False, highlight=False)
+        alone = "; nobody runs it" if row["unsettled"] and not row["attended"] else ""
+        console.print(f"{row['sweep']}  {row['name']:<14} {counts}{alone}", markup=False, highlight=False)
     if not rows:
         console.print(f"no sweeps under {outputs}; start one with python train.py -m +experiment=quickstart seed=1,2")
 
@@ -56,11 +57,13 @@ def ls(outputs: Outputs = OUTPUTS, as_json: AsJson = False) -> None:
 def _summary(ledger: "Ledger") -> dict[str, Any]:
     from avexp.core.files import read_json
     from avexp.jobs.controller import WHO, attended
+    from avexp.jobs.show import unsettled
 
     path = ledger.folder / WHO
     return {
         "counts": ledger.counts(), "path": str(ledger.folder), "command": ledger.fact("command"),
         "stopped": ledger.fact("stopped") or "", "attended": attended(ledger.folder),
+        "unsettled": unsettled(ledger),
         "controller": read_json(path) if path.is_file() else None,
     }  # fmt: skip
 
@@ -84,16 +87,17 @@ def status(
 
 @app.command("watch")
 def watch(sweep: Sweep = LATEST, outputs: Outputs = OUTPUTS) -> None:
-    """The table again and again, until nothing moves any more. It changes nothing; Ctrl-C ends it."""
+    """The table again and again, as long as anybody runs the sweep. It changes nothing; Ctrl-C ends it."""
     from rich.console import Group
     from rich.live import Live
 
-    from avexp.jobs.show import grid, moves, summary, table, unsettled
+    from avexp.jobs.controller import attended
+    from avexp.jobs.show import grid, summary, table, unsettled
 
     ledger = _open(outputs, sweep)
     began = time.monotonic()
     with suppress(KeyboardInterrupt), Live(console=console, auto_refresh=False) as live:
-        while unsettled(ledger) and (moves(ledger) or time.monotonic() - began < STARTS_S):
+        while unsettled(ledger) and (attended(ledger.folder) or time.monotonic() - began < STARTS_S):
             drawn = time.monotonic()
             live.update(Group(grid(ledger, False), *summary(ledger)), refresh=True)
             time.sleep(max(WATCH_S, 9 * (time.monotonic() - drawn)))  # of a core a tenth at most
@@ -175,19 +179,26 @@ def cancel(
     outputs: Outputs = OUTPUTS,
 ) -> None:
     """End a sweep, or some of its trials, for good: those that run save first."""
+    from avexp.jobs.controller import attended
     from avexp.jobs.settling import cancel_sweep, cancel_trials
+    from avexp.jobs.show import unsettled
 
     ledger = _open(outputs, sweep)
     backend = _waiting(ledger).backend(ledger.folder, [])
     count = cancel_trials(ledger, backend, trial) if trial else cancel_sweep(ledger, backend)
     console.print(f"{count} trials are asked to end", markup=False)
+    if unsettled(ledger) and not attended(ledger.folder):
+        hint = f"next        avexp sweep attach {ledger.folder}: nobody runs it, so nobody settles them"
+        console.print(hint, markup=False, soft_wrap=True)
 
 
 @app.command("why")
 def why(trial: int, of: Of = LATEST, outputs: Outputs = OUTPUTS, as_json: AsJson = False) -> None:
     """Why a trial waits, failed or was started again; all its attempts, and the end of its log."""
+    from avexp.jobs.controller import attended
     from avexp.jobs.settling import log_tail
-    from avexp.jobs.show import row_of
+    from avexp.jobs.show import row_of, unsettled
+    from avexp.jobs.starts import starts
 
     ledger = _open(outputs, of)
     found = ledger.trial(trial)
@@ -195,17 +206,28 @@ def why(trial: int, of: Of = LATEST, outputs: Outputs = OUTPUTS, as_json: AsJson
     if as_json:
         say_json({**row_of(ledger, found), "attempts_made": attempts})
         return
-    console.print(f"trial {trial}: {found.state}; {' '.join(found.words)}", markup=False, soft_wrap=True)
+    same = f" as trial {found.same_as}" if found.same_as is not None else ""
+    console.print(f"trial {trial}: {found.state}{same}; {' '.join(found.words)}", markup=False, soft_wrap=True)
     if found.reason:
         console.print(found.reason, markup=False, soft_wrap=True)
+    folder = ledger.folder / str(trial)
+    begun = starts(folder)
     for one in attempts:
-        when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(one["submitted"]))
         where = f" on {one['node']}" if one["node"] else ""
-        console.print(
-            f"  {when}  job {one['job']}{where}  {one['state']}  {one['reason']}", markup=False, soft_wrap=True
-        )
-    if tail := log_tail(ledger.folder / str(trial)):
+        what = f"job {one['job']}{where}  {one['state']}  {one['reason']}"
+        console.print(f"  {_when(one['submitted'])}  {what}", markup=False, soft_wrap=True)
+        for start in (start for start in begun if start["token"] == one["token"]):
+            step = f"step {start['step']}" if start["step"] >= 0 else "the beginning"
+            console.print(f"    {_when(start['time'])}  started on {start['node']} from {step}", markup=False)
+    if unsettled(ledger) and not attended(ledger.folder):
+        console.print(f"nobody runs this sweep: avexp sweep attach {ledger.folder}", markup=False, soft_wrap=True)
+    tail = log_tail(folder)
+    if tail and tail not in found.reason:
         console.print(tail, markup=False, soft_wrap=True)
+
+
+def _when(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
 
 
 @app.command("logs")

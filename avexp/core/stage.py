@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 STOPPED = 75
 """Exit code of a run that was stopped and can be resumed (EX_TEMPFAIL)."""
+INTERRUPTED = 128 + 2
+"""Exit code of a shell's Ctrl-C."""
 DEFAULTS = {"launcher": "local", "sweeper": "grid"}
 """Of Hydra's own groups, instead of Hydra's defaults."""
 
@@ -73,6 +75,9 @@ def main(entry: Entry, arguments: Sequence[str] | None = None) -> None:
         if os.environ.get("HYDRA_FULL_ERROR") == "1":
             raise
         raise SystemExit(_tell(entry, fault)) from None
+    except KeyboardInterrupt:
+        console.print("\ninterrupted")
+        raise SystemExit(INTERRUPTED) from None
 
 
 def prepare_hydra() -> None:

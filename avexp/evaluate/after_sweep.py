@@ -96,9 +96,8 @@ def _pictures(ledger: Ledger) -> dict[str, tuple[bytes, str]]:
     objectives, trials = objectives_of(ledger), _ended(ledger)
     found: dict[str, tuple[bytes, str]] = {}
     first, direction = next(iter(objectives.items()))
-    only = len(objectives) == 1
-    values = [value_of(trial, first, only) if trial.state is State.finished else None for trial in trials]
-    reached = {place: value_of(one, first, only) for place, one in enumerate(trials) if one.state is State.pruned}
+    values = [value_of(trial, first) if trial.state is State.finished else None for trial in trials]
+    reached = {place: value_of(one, first) for place, one in enumerate(trials) if one.state is State.pruned}
     pruned = {place: value for place, value in reached.items() if value is not None}
     if not any(value is not None for value in values):
         return found
@@ -114,7 +113,7 @@ def _pictures(ledger: Ledger) -> dict[str, tuple[bytes, str]]:
         found["parallel"] = content, "A line a trial: what it was given, and what it came to."
     if len(objectives) == 2:
         names = tuple(objectives)
-        both = [(trial, [value_of(trial, name, False) for name in names]) for trial, _ in done]
+        both = [(trial, [value_of(trial, name) for name in names]) for trial, _ in done]
         points = [
             (trial.number, (pair[0], pair[1])) for trial, pair in both if pair[0] is not None and pair[1] is not None
         ]
@@ -145,7 +144,7 @@ def _report(
     columns = ["trial", "state", *objectives, "why", "changes"]
     rows = []
     for trial in ledger.each(limit=MOST_ROWS):
-        values_ = [value_of(trial, name, len(objectives) == 1) for name in objectives]
+        values_ = [value_of(trial, name) for name in objectives]
         cells = ["-" if value is None else f"{value:.4f}" for value in values_]
         why = f"as trial {trial.same_as}" if trial.same_as is not None else trial.reason.partition("\n")[0]
         rows.append([str(trial.number), str(trial.state), *cells, why, " ".join(map(rounded, trial.words))])

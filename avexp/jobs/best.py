@@ -5,19 +5,21 @@ from typing import Any
 
 from avexp.jobs.ledger import Ledger, State, Trial
 
+SCORE = "score"
+"""What a stage returns: of a training the score of its best checkpoint."""
+
 
 def objectives_of(ledger: Ledger) -> dict[str, str]:
     """Objective -> maximize or minimize."""
-    found: dict[str, str] = (ledger.fact("search") or {}).get("objectives") or {"score": "maximize"}
+    found: dict[str, str] = (ledger.fact("search") or {}).get("objectives") or {SCORE: "maximize"}
     return found
 
 
-def value_of(trial: Trial, name: str, only: bool) -> float | None:
-    """An objective of a trial: a metric by name, with or without ``val/``; the stage's own result if it is the only one."""
-    for key in (name, f"val/{name}"):
-        if key in trial.metrics:
-            return trial.metrics[key]
-    return trial.value if only or name == "score" else None
+def value_of(trial: Trial, name: str) -> float | None:
+    """An objective of a trial: ``score`` is its stage's own result, others are metrics by name, with or without ``val/``."""
+    if name == SCORE and trial.value is not None:
+        return trial.value
+    return next((trial.metrics[key] for key in (name, f"val/{name}") if key in trial.metrics), None)
 
 
 def best_trials(ledger: Ledger) -> list[tuple[Trial, dict[str, float]]]:
@@ -25,7 +27,7 @@ def best_trials(ledger: Ledger) -> list[tuple[Trial, dict[str, float]]]:
     names = objectives_of(ledger)
     found: list[tuple[Trial, dict[str, float]]] = []
     for trial in ledger.each(State.finished):
-        values = {name: value_of(trial, name, len(names) == 1) for name in names}
+        values = {name: value_of(trial, name) for name in names}
         known = {name: value for name, value in values.items() if value is not None and value == value}
         if len(known) == len(names):
             found.append((trial, known))

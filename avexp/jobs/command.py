@@ -83,6 +83,11 @@ def sweep(
         known = find_sweep(plan.home, asked.line.resume)
     elif (folder / Ledger.FILE).is_file():
         known = folder  # the same hydra.sweep.dir, typed again
+    if asked.line.dry_run and known is not None:
+        console.print(f"would go on with {known}, and has not", markup=False, soft_wrap=True)
+        table(Ledger(known))
+        asked.exit_code = 0
+        return
     if asked.line.dry_run:
         asked.exit_code = dry_run(plan)
         return
@@ -94,24 +99,28 @@ def sweep(
             )
         console.print(f"go on with {known}", markup=False)
     else:
-        ledger = _created(plan)
-        counts = ledger.counts()
-        search = ledger.fact("search")
-        same = f", {counts[State.same]} of them equal to others" if counts.get(State.same) else ""
-        what = f"a search of {search['trials']} trials" if search else f"{sum(counts.values())} trials{same}"
-        console.print(f"sweep {folder}: {what}", markup=False, soft_wrap=True)
-        if announce is not None:
-            announce(folder)
+        ledger = _begun(plan, announce)
     asked.exit_code = exit_code(watch(ledger, plan.launcher, conclude))
 
 
-def _created(plan: SweepPlan) -> Ledger:
-    """A new sweep; one that a person interrupts while it is planned was never there."""
+def _begun(plan: SweepPlan, announce: Conclude | None) -> Ledger:
+    """A new sweep, of which nothing is submitted yet: a person who interrupts it here is told so."""
     try:
-        with interruptible(), bar("plan trials") as advance:
-            return create(plan, advance)
+        with interruptible():
+            with bar("plan trials") as advance:
+                ledger = create(plan, advance)
+            counts, search = ledger.counts(), ledger.fact("search")
+            count = int(search["trials"]) if search else sum(counts.values())
+            same = f", {counts[State.same]} of them equal to others" if counts.get(State.same) else ""
+            what = f"{'a search of ' if search else ''}{count} trial{'s' * (count != 1)}{same}"
+            console.print(f"sweep {plan.folder}: {what}", markup=False, soft_wrap=True)
+            if announce is not None:
+                announce(plan.folder)
+            return ledger
     except KeyboardInterrupt:
-        console.print("\nnothing was submitted", markup=False)
+        planned = (plan.folder / Ledger.FILE).is_file()
+        hint = f"; go on with: avexp sweep attach {plan.folder}" if planned else ""
+        console.print(f"\nnothing was submitted{hint}", markup=False, soft_wrap=True)
         raise SystemExit(STOPPED) from None
 
 

@@ -71,10 +71,11 @@ class Search:
             storage=storage(self.address),
             study_name=self.name,
             directions=list(objectives.values()),
-            sampler=sampler(self.settings, self.space),
             pruner=pruner(self.settings),
             load_if_exists=True,
         )
+        # gone on with, it must not draw what it has drawn already
+        self.study.sampler = sampler(self.settings, self.space, len(self.study.get_trials(deepcopy=False)))
         self._refused = 0
         self._exhausted = False
 
@@ -193,9 +194,7 @@ class Search:
 
     def values(self, trial: Trial) -> list[float] | None:
         """Of the objectives; None if one was not measured."""
-        found = [
-            value_of(trial, name, only=len(self.settings["objectives"]) == 1) for name in self.settings["objectives"]
-        ]
+        found = [value_of(trial, name) for name in self.settings["objectives"]]
         return None if any(value is None for value in found) else [float(value or 0.0) for value in found]
 
     def done(self) -> bool:

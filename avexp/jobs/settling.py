@@ -67,7 +67,8 @@ class Settling:
         folder = self.folder(attempt.trial)
         word = seen.word.partition(" ")[0]
         if word == "CANCELLED" or (folder / "cancelled").exists():
-            self.close(attempt.trial, State.cancelled, f"cancelled ({seen.reason})" if seen.reason else "cancelled")
+            why = seen.reason if word == "CANCELLED" else ""
+            self.close(attempt.trial, State.cancelled, f"cancelled ({why})" if why else "cancelled")
         elif word == "OUT_OF_MEMORY":
             self.close(attempt.trial, State.failed, f"out of memory; {MORE_MEMORY}")
         else:

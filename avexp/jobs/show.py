@@ -2,8 +2,9 @@
 
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -15,7 +16,7 @@ from rich.table import Table
 from avexp.core.files import read_json
 from avexp.core.overrides import short_key
 from avexp.core.progress import LOG_EVERY_S, columns, console
-from avexp.jobs.best import objectives_of
+from avexp.jobs.best import SCORE, objectives_of, value_of
 from avexp.jobs.controller import attended
 from avexp.jobs.ledger import ENDED, LIVING, Ledger, State, Trial
 from avexp.jobs.starts import starts
@@ -23,8 +24,8 @@ from avexp.jobs.starts import starts
 MOST_TOLD = 5
 SHOWN = 20
 """Rows of a table that is not asked for in full."""
-COLUMNS = ("trial", "state", "value", "step", "ETA", "node", "restarts", "changes", "why")
-ALWAYS = ("trial", "state", "value", "changes")
+COLUMNS = ("step", "ETA", "node", "restarts", "changes", "why")
+"""After number, state and objectives."""
 COLOURS = {
     State.finished: "green",
     State.pruned: "yellow",
@@ -95,10 +96,12 @@ def _say_failed(trial: Trial) -> None:
 
 def grid(ledger: Ledger, everything: bool) -> Table:
     """Trials, the best first; a column that would be empty is left out."""
-    maximize = next(iter(objectives_of(ledger).values())) == "maximize"
-    rows = [_cells(ledger, trial) for trial in ledger.ranked(maximize, None if everything else SHOWN)]
+    objectives = list(objectives_of(ledger))
+    rows = [_cells(ledger, trial, objectives) for trial in _ranked(ledger, None if everything else SHOWN)]
     found = Table(title=f"{ledger.folder.parent.name} {ledger.folder.name}", title_justify="left")
-    names = [name for name in COLUMNS if any(row[name] not in ("", "0") for row in rows) or name in ALWAYS]
+    always = ("trial", "state", *objectives, "changes")
+    columns = ("trial", "state", *objectives, *COLUMNS)
+    names = [name for name in columns if any(row[name] not in ("", "0") for row in rows) or name in always]
     for name in names:
         found.add_column(name, justify="left" if name in ("state", "node", "changes", "why") else "right")
     for row in rows:
@@ -106,13 +109,25 @@ def grid(ledger: Ledger, everything: bool) -> Table:
     return found
 
 
-def _cells(ledger: Ledger, trial: Trial) -> dict[str, str]:
+def _ranked(ledger: Ledger, limit: int | None) -> Iterable[Trial]:
+    """By the first objective."""
+    name, direction = next(iter(objectives_of(ledger).items()))
+    if name == SCORE:
+        return ledger.ranked(direction == "maximize", limit)
+    sign = -1.0 if direction == "maximize" else 1.0
+    told = ((value_of(trial, name), trial) for trial in ledger.each())
+    order = sorted(told, key=lambda one: (one[0] is None, sign * (one[0] or 0.0), one[1].number))
+    return [trial for _, trial in order[:limit]]
+
+
+def _cells(ledger: Ledger, trial: Trial, objectives: Sequence[str]) -> dict[str, str]:
     row, colour = row_of(ledger, trial), COLOURS.get(trial.state, "")
     why = f"as trial {trial.same_as}" if trial.same_as is not None else trial.reason.partition("\n")[0][:40]
+    told = {name: row["values"].get(name) for name in objectives}
     return {
         "trial": str(trial.number), "state": f"[{colour}]{trial.state}[/]" if colour else str(trial.state),
-        "value": "" if row["value"] is None else f"{row['value']:.4f}", "step": str(row["step"]), "ETA": row["eta"],
-        "node": row["node"], "restarts": str(max(0, trial.attempts - 1)),
+        **{name: "" if value is None else f"{value:.4f}" for name, value in told.items()},
+        "step": str(row["step"]), "ETA": row["eta"], "node": row["node"], "restarts": str(max(0, row["starts"] - 1)),
         "changes": escape(" ".join(short(word) for word in trial.words)), "why": escape(why),
     }  # fmt: skip
 
@@ -165,25 +180,20 @@ def unsettled(ledger: Ledger) -> bool:
     return not (ledger.fact("ended") or ledger.fact("cancelled"))
 
 
-def moves(ledger: Ledger) -> bool:
-    """Whether anything can still change by itself."""
-    counts = ledger.counts()
-    return attended(ledger.folder) or any(counts.get(state) for state in LIVING)
-
-
 def row_of(ledger: Ledger, trial: Trial) -> dict[str, Any]:
-    """A trial as plain values. While it runs: step and score so far, and when it will be through."""
+    """A trial as plain values. While it runs: step and values so far, and when it will be through."""
     attempts = ledger.attempts(trial.number)
     folder = ledger.folder / str(trial.number)
     living = trial.state in LIVING
     last = last_line(folder / "metrics.jsonl") if living else {}
-    score = last.get("values", {}).get("val/score")
+    so_far = replace(trial, metrics=last.get("values", {})) if living else trial
+    values = {name: value for name in objectives_of(ledger) if (value := value_of(so_far, name)) is not None}
     return {
-        "trial": trial.number, "state": str(trial.state), "value": trial.value if trial.value is not None else score,
+        "trial": trial.number, "state": str(trial.state), "value": next(iter(values.values()), None), "values": values,
         "words": trial.words, "step": last.get("step", ""), "eta": _eta(folder, last) if living else "",
         "node": attempts[-1].node if attempts else "", "job": attempts[-1].job if attempts else None,
-        "attempts": trial.attempts, "reason": trial.reason, "same_as": trial.same_as, "cost": cost_of(ledger.folder, trial),
-        "metrics": trial.metrics, "folder": str(folder),
+        "attempts": trial.attempts, "starts": max(trial.attempts, len(starts(folder))), "reason": trial.reason,
+        "same_as": trial.same_as, "cost": cost_of(ledger.folder, trial), "metrics": trial.metrics, "folder": str(folder),
     }  # fmt: skip
 
 

@@ -39,6 +39,26 @@ IGNORE = "trap '' USR1 USR2"
 UP = "idle,mixed,allocated,completing"
 QUEUE = ("partition", "constraint", "account", "qos")
 """Where a job queues: by the launcher, else by the profile's cluster, else by SLURM's own defaults."""
+WAITS = {
+    "BeginTime": "was put back into the queue, and waits a moment",
+    "Dependency": "waits for the jobs of hydra.launcher.dependency",
+    "JobArrayTaskLimit": "as many run as hydra.launcher.concurrent lets",
+    "PartitionConfig": "the partition has no such nodes: it asks for more nodes, cores, GPUs or time than there are",
+    "PartitionDown": "the partition is closed",
+    "PartitionNodeLimit": "the partition has fewer nodes than it asks for",
+    "PartitionTimeLimit": "the partition allows less time than it asks for",
+    "Priority": "others are ahead",
+    "ReqNodeNotAvail": "the nodes that it could run on are down, drained or reserved",
+    "Resources": "waits for nodes to become free",
+}
+"""SLURM's reasons in words."""
+SAYS = re.compile(r"^sbatch: (error|fatal): ")
+REMEDIES = {
+    "partition": "sinfo shows the partitions that hydra.launcher.partition, or the profile's cluster, may name",
+    "account": "hydra.launcher.account, or the profile's cluster, names it",
+    "qos": "hydra.launcher.qos, or the profile's cluster, names it",
+    "configuration source": "SLURM_CONF says where the cluster is",
+}
 SACCT_AT_ONCE = 400
 NO_LIMIT = 987_654_321
 """Stands for none while submitit writes the script: the partition's own default then holds."""
@@ -112,8 +132,8 @@ class SlurmBackend:
         environment_ = {key: value for key, value in os.environ.items() if not _leaks(key)}
         done = _call("sbatch", str(script), environment=environment_)
         if done.returncode:
-            said = (done.stderr or done.stdout or "no answer").strip().splitlines()
-            raise RunError("sbatch", said[-1], f"the script is {script}")
+            said = SAYS.sub("", (done.stderr or done.stdout or "no answer").strip().splitlines()[-1])
+            raise RunError("sbatch", said, f"{_remedy(said)}the script is {script}")
         from submitit import SlurmExecutor
 
         number = SlurmExecutor._get_job_id_from_submission_command(done.stdout)
@@ -261,11 +281,16 @@ class SlurmBackend:
 def seen_as(word: str, node: str, reason: str, listed: bool) -> Seen:
     """A SLURM state in short."""
     node = "" if node in ("(null)", "None assigned") else node
+    reason = "" if reason == "None" else reason
     if word in RUNNING:
         return Seen(Phase.running, word, node)
     if word in ENDED or (word in COMES_BACK and not listed):
         return Seen(Phase.ended, word, node, reason)
-    return Seen(Phase.waiting, word, node, reason)
+    return Seen(Phase.waiting, word, node, f"{reason}: {WAITS[reason]}" if reason in WAITS else reason)
+
+
+def _remedy(said: str) -> str:
+    return next((f"{remedy}; " for word, remedy in REMEDIES.items() if word in said.lower()), "")
 
 
 def _command(batch: Path) -> str:

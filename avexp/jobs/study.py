@@ -67,8 +67,13 @@ def storage(address: str) -> Any:
     return RDBStorage(address) if "://" in address else JournalStorage(JournalFileBackend(address))
 
 
-def sampler(search: Mapping[str, Any], space: Space) -> Any:
+def sampler(search: Mapping[str, Any], space: Space, drawn: int = 0) -> Any:
     """By name.
+
+    Args:
+        search: its settings.
+        space: that it draws from.
+        drawn: trials that the study has; those that are drawn after them are others. A sequence (qmc) knows its own place.
 
     Raises:
         ConfigError: options that it does not take, or a space that it cannot walk.
@@ -82,7 +87,10 @@ def sampler(search: Mapping[str, Any], space: Space) -> Any:
     try:
         # what Optuna calls experimental here (groups, constant liar) has been there since version 2
         warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
-        return getattr(optuna.samplers, SAMPLERS[name])(seed=search.get("seed"), **options)
+        seed = search.get("seed")
+        if seed is not None and name != "qmc":
+            seed = int(seed) + 1000 * drawn
+        return getattr(optuna.samplers, SAMPLERS[name])(seed=seed, **options)
     except (TypeError, ValueError) as fault:
         raise ConfigError([f"hydra.sweeper.sampler_options: {fault}"]) from None
 
@@ -180,7 +188,7 @@ def _grid_study(ledger: Ledger) -> Any:
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     name, direction = next(iter(objectives_of(ledger).items()))
-    told = [(trial, value_of(trial, name, only=True)) for trial in ledger.each(State.finished)]
+    told = [(trial, value_of(trial, name)) for trial in ledger.each(State.finished)]
     rows = [(dict(word.split("=", 1) for word in trial.words), value) for trial, value in told if value is not None]
     rows = rows[:: 1 + len(rows) // MOST_TELL]
     space: dict[str, BaseDistribution] = {}

@@ -22,6 +22,8 @@ AGAIN_S = (1.0, 60.0)
 """Least and most until it is asked again [s]."""
 TOO_MANY = ("limit", "maximum", "exceed", "too many")
 """In the words of a scheduler that might take fewer jobs."""
+NEVER = ("nvalid", "configuration source", "no such program")
+"""In the words of one that will not take them later either."""
 MOST_LOCAL_BATCH = 256
 STARTED = "::"
 """Job of an attempt whose number nobody was told: its result, its process or its end will be seen."""
@@ -168,11 +170,12 @@ class Submitter:
     def _refused(self, batch: Batch, fault: RunError, alone: bool) -> list[Attempt]:
         """Planned again, as if it had never been tried; a job that arrives late finds its attempt revoked."""
         now = time.monotonic()
+        hopeless = self.backend.name == "local" or any(word in str(fault) for word in NEVER)
         if self._refused_since is None:
             self._refused_since = now
             bound = f"tried again for {REFUSED_S / 60:.0f} min" if alone else "tried again as jobs end"
-            what = f"not submitted: {fault}"
-            console.print(what if self.backend.name == "local" else f"{what}; {bound}", markup=False, soft_wrap=True)
+            if not (alone and hopeless):
+                console.print(f"not submitted: {fault}; {bound}", markup=False, soft_wrap=True)
         found = []
         for attempt in batch.attempts:
             if revoked(self.results, attempt.token):
@@ -182,8 +185,7 @@ class Submitter:
         if any(words in str(fault).lower() for words in TOO_MANY):
             self._fewer = max(1, len(batch.attempts) // 2)
         self._ask_again, self._pause_s = now + self._pause_s, min(AGAIN_S[1], 2 * self._pause_s)
-        never = self.backend.name == "local" or "nvalid" in str(fault) or now - self._refused_since > REFUSED_S
-        if alone and not found and never:
+        if alone and not found and (hopeless or now - self._refused_since > REFUSED_S):
             raise fault
         return found
 

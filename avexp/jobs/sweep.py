@@ -102,6 +102,7 @@ def create(plan: SweepPlan, advance: Advance | None = None, jobs: Sequence[Seque
         ConfigError: what does not fit, in any trial.
     """
     folder = plan.folder
+    check(plan)
     folder.mkdir(parents=True, exist_ok=True)
     words = freeze_runs(plan.stage, plan.words, plan.home)
     functions = [one.partition(":")[0] for one in (plan.function, plan.then) if one]
@@ -115,7 +116,6 @@ def create(plan: SweepPlan, advance: Advance | None = None, jobs: Sequence[Seque
         search = search_of(plan, swept)
         freeze_data(planner, swept, (search or {}).get("space") or {}, plan.tiers)
         planner.base()
-        check_space(planner, search)
         trials = list(_distinct(_planned(planner, rows, count, advance)))
         planner.write_bases(folder / "bases")
     job = {"run": RUN, "stage": plan.stage, "function": plan.function, "then": plan.then, "sweep": folder.name}
@@ -137,6 +137,24 @@ def search_of(plan: SweepPlan, swept: Sequence[str]) -> dict[str, Any] | None:
     if plan.search is None:
         return None
     return settings_of(plan.search, {key: text for key, _, text in (word.partition("=") for word in swept)})
+
+
+def check(plan: SweepPlan) -> None:
+    """What can be known to be wrong before anything is made or written.
+
+    Raises:
+        ConfigError: each value that does not fit, by itself.
+    """
+    constant, _, _ = grid_of(plan, plan.words)
+    swept = [word for word in plan.words if word not in constant]
+    with planner_on(plan.confs, plan.stage, constant) as planner:
+        planner.base()
+        search = search_of(plan, swept)
+        check_space(planner, search)
+        values = (value for word in swept for value in Word(word).values()) if search is None else ()
+        faults = dict.fromkeys(fault for value in values for fault in planner.check([value]))
+    if faults:
+        raise ConfigError(list(faults)[:MOST_FAULTS])
 
 
 def check_space(planner: Planner, search: Mapping[str, Any] | None) -> None:

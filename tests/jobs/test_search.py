@@ -99,7 +99,7 @@ def test_every_sweep_of_conf_suggests_sound_configs(path):
             assert preflight(found.config, stage) == []
 
 
-SEARCH = {"trials": 8, "space": {"seed": "range(1,100)"}, "objectives": {"toy": "maximize"}, "concurrent": 3}
+SEARCH = {"trials": 8, "space": {"seed": "range(1,1000000)"}, "objectives": {"toy": "maximize"}, "concurrent": 3}
 
 
 def searched(ledger):
@@ -168,6 +168,16 @@ def test_a_search_that_lives_sees_that_it_was_extended(planned):
     ledger.set_fact("search", {**ledger.fact("search"), "trials": 4})
     assert not source.done()
     assert len(source.ask(9)) == 2
+
+
+@pytest.mark.parametrize("name", ["random", "tpe", "qmc"])
+def test_a_search_that_goes_on_draws_others(planned, name):
+    """A seeded sampler that began anew would ask for what is known already."""
+    ledger = planned("steps=1", search={**SEARCH, "sampler": name, "seed": 1, "trials": 4})
+    searched(ledger)
+    ledger.set_fact("search", {**ledger.fact("search"), "trials": 8})
+    searched(ledger)
+    assert ledger.counts() == {"finished": 8}
 
 
 def test_what_is_retried_counts_in_the_study(planned):
