@@ -57,12 +57,18 @@ def conclude(folder: Path) -> None:
         if behind := tracker.close():
             console.print(behind, markup=False)
     console.print(f"report      {RunFolder(folder).report}", markup=False, soft_wrap=True)
+    if len(best) > 1:
+        front = f"front       {len(best)} trials that no other beats in all: avexp sweep best {folder.name}"
+        console.print(front, markup=False, soft_wrap=True)
     if experiments:
         words = f"python train.py --config-dir {folder / 'conf'} +experiment=best"
         console.print(f"best        {words}", markup=False, soft_wrap=True)
     elif best and ledger.fact("stage") == "train":
         words = f"python train.py +replay={folder / str(best[0][0].number)}"
         console.print(f"best        {words}", markup=False, soft_wrap=True)
+    elif best:
+        words = " ".join(best[0][0].words)
+        console.print(f"best        trial {best[0][0].number}: {words}", markup=False, soft_wrap=True)
     ledger.close()
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from avexp.core.errors import ConfigError
+from avexp.core.progress import console
 from avexp.jobs.best import value_of
 from avexp.jobs.frozen_conf import hydra_on_ledger
 from avexp.jobs.ledger import ENDED, Ledger, State, Trial
@@ -78,6 +79,7 @@ class Search:
         self.study.sampler = sampler(self.settings, self.space, len(self.study.get_trials(deepcopy=False)))
         self._refused = 0
         self._exhausted = False
+        self._told_unmeasured = False
 
     @property
     def most(self) -> int:
@@ -158,8 +160,20 @@ class Search:
             if one.asked is None or origin.state not in ENDED:
                 continue
             values = self.values(origin) if origin.state is State.finished else None
+            if values is None and origin.state is State.finished:
+                self._unmeasured(origin)
             how = "prune" if origin.state is State.pruned else "fail" if values is None else "complete"
             self._tell(one.asked, values, how)
+
+    def _unmeasured(self, trial: Trial) -> None:
+        """It finished, and says nothing of an objective: a wrong name, most likely. Said once, and kept with the trial."""
+        missing = ", ".join(name for name in self.settings["objectives"] if value_of(trial, name) is None)
+        known = ", ".join(sorted(name.removeprefix("val/") for name in trial.metrics)) or "none"
+        self.ledger.update(trial.number, reason=f"has no {missing}; its metrics: {known}")
+        if not self._told_unmeasured:
+            self._told_unmeasured = True
+            where = f"hydra.sweeper.objectives: trial {trial.number} has no {missing}, and counts as failed"
+            console.print(f"{where}; it has {known}", markup=False, soft_wrap=True)
 
     def _tell(self, number: int, values: list[float] | None, how: str) -> None:
         from optuna.trial import TrialState

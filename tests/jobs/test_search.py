@@ -13,6 +13,7 @@ from hydra import compose, initialize_config_dir
 from avexp.core.errors import ConfigError
 from avexp.core.overrides import check_overrides, load_plugins
 from avexp.core.preflight import preflight
+from avexp.core.progress import console
 from avexp.core.stage import conf_folder, prepare_hydra
 from avexp.jobs.best import best_trials, experiment_text
 from avexp.jobs.frozen_conf import planner_of
@@ -239,7 +240,10 @@ def test_probes_bring_what_they_depend_on():
 def test_two_objectives_have_a_front(planned):
     search = {**SEARCH, "objectives": {"toy": "maximize", "steps": "minimize"}, "sampler": "nsga2"}
     ledger = planned("steps=1", search=search)
-    searched(ledger)
+    with console.capture() as captured:
+        searched(ledger)
+    assert captured.get().count("has no steps, and counts as failed; it has toy") == 1
+    assert ledger.trial(0).reason == "has no steps; its metrics: toy"
     # "steps" is no metric of the toy: such trials have no values, and the study is told so
     assert {one.state.name for one in study_of(ledger).trials} == {"FAIL"}
     assert best_trials(ledger) == []
