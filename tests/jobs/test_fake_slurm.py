@@ -90,6 +90,7 @@ def test_a_job_that_someone_cancels_is_cancelled(planned, slurm, monkeypatch):
     assert_cancelled(ledger)
 
 
+@pytest.mark.slow
 def test_one_that_is_cancelled_and_cannot_save_is_too(planned, slurm, monkeypatch):
     monkeypatch.setenv("TOY_STEP_S", "20")
     ledger = on_slurm(planned, "seed=1", "steps=3")
