@@ -27,7 +27,7 @@ def file_lock(path: Path, timeout_s: float) -> Iterator[None]:
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
         deadline = time.monotonic() + timeout_s
-        while not _taken(handle):
+        while not taken(handle):
             if time.monotonic() >= deadline:
                 raise RunError(str(path), f"another process has held this lock for {timeout_s:g} s", "try again later")
             time.sleep(POLL_S)
@@ -42,17 +42,15 @@ def held(path: Path) -> bool:
         return False
     handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     try:
-        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
+        return not taken(handle, fcntl.LOCK_SH)
     finally:
         os.close(handle)
-    return False
 
 
-def _taken(handle: int) -> bool:
+def taken(handle: int, kind: int = fcntl.LOCK_EX) -> bool:
+    """Lock an open file if nobody else has it, without waiting; whether it is ours now. It ends when the file is closed."""
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(handle, kind | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True

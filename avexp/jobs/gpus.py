@@ -3,13 +3,14 @@
 A lease is a lock on a file that the trial's process holds: it ends with the process, however that ends.
 """
 
-import fcntl
 import os
 import re
 import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+from avexp.core.file_lock import taken
 
 NODE = re.compile(r"nvidia(\d+)")
 
@@ -82,8 +83,9 @@ def _locked(path: Path) -> int | None:
     with suppress(OSError):
         os.fchmod(handle, 0o666)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if taken(handle):
+            return handle
     except OSError:
-        os.close(handle)
-        return None
-    return handle
+        return handle  # as above: a file system without locks
+    os.close(handle)
+    return None

@@ -1,22 +1,19 @@
 """Partial files of the cache: each belongs to the one process that holds its lock, and to nobody once that is dead."""
 
-import fcntl
 import os
 import time
 from contextlib import suppress
 from pathlib import Path
 
+from avexp.core.file_lock import taken
+
 
 def claim_partial(path: Path) -> int | None:
     """A descriptor of the partial file, made if absent and locked; None if another process has it."""
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # between open and lock it may have become an entry, or have been removed
-        if names(path, handle):
-            return handle
-    except BlockingIOError:
-        pass
+    # between open and lock it may have become an entry, or have been removed
+    if taken(handle) and names(path, handle):
+        return handle
     os.close(handle)
     return None
 
@@ -33,10 +30,8 @@ def removed_leftover(path: Path) -> bool:
     """Remove a partial file whose fetcher is dead; False if it lives. Needs the cache's lock."""
     handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    else:
+        if not taken(handle):
+            return False
         if names(path, handle):
             path.unlink()
         return True
