@@ -1,6 +1,7 @@
 """The command line against conf/: all wrong overrides at once, with "did you mean", by composing a single time."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -65,10 +66,11 @@ def check_overrides(config_name: str, arguments: Sequence[str]) -> Checked:
         for item in values:
             faults += _apply(config, item)
         ours = [item for item in parsed if item.key_or_group.startswith(OURS)]
-        if ours and not faults:
-            whole = compose(config_name, [*chosen, *(_first(item) for item in groups)], return_hydra_config=True)
-            OmegaConf.set_struct(whole, False)
-            faults += [fault for item in ours for fault in _apply(whole, item)]
+        if ours:
+            with suppress(HydraException, OmegaConfBaseException):  # a group that does not fit was told of above
+                whole = compose(config_name, [*chosen, *map(_first, groups)], return_hydra_config=True)
+                OmegaConf.set_struct(whole, False)
+                faults += [fault for item in ours for fault in _apply(whole, item)]
     return Checked(config, faults)
 
 

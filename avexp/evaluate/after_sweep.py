@@ -111,7 +111,7 @@ def _pictures(ledger: Ledger) -> dict[str, tuple[bytes, str]]:
     found["history"] = sweep_plots.history(values, pruned, first, maximize), "Every trial, and the best so far."
     shares = importances_of(ledger)
     if shares:
-        found["importances"] = sweep_plots.importances(shares), "How much each parameter tells good trials from all."
+        found["importances"] = sweep_plots.importances(shares), "How much of the difference each parameter explains."
     done = [(trial, value) for trial, value in zip(trials, values, strict=True) if value is not None]
     rows = [dict(word.split("=", 1) for word in trial.words) for trial, _ in done]
     if rows and rows[0]:

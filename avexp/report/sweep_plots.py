@@ -35,7 +35,7 @@ def importances(shares: Mapping[str, float]) -> bytes:
     names = sorted(shares, key=lambda name: shares[name])
     figure, axes = plot_axes(5.6, max(2.2, 0.32 * len(names) + 1.0))
     axes.barh([short_key(name) for name in names], [shares[name] for name in names], color=COLOURS[0], height=0.6)
-    return plot_png(figure, axes, "Importance of parameters", "share (PED-ANOVA)", "")
+    return plot_png(figure, axes, "Importance of parameters", "share of the variance (fANOVA)", "")
 
 
 def parallel(rows: Sequence[Mapping[str, str]], values: Sequence[float], title: str, maximize: bool = True) -> bytes:

@@ -51,6 +51,19 @@ def test_a_grid_has_its_three_pictures(ended):
     assert ">why<" not in text
 
 
+def test_what_decides_comes_first_even_in_a_small_grid(ended):
+    values = {
+        ("1", "1"): 0.2271,
+        ("1", "2"): 0.2272,
+        ("3", "1"): 0.2244,
+        ("3", "2"): 0.225,
+        ("9", "1"): 0.2018,
+        ("9", "2"): 0.2046,
+    }
+    shares = importances_of(ended(["seed=1,3,9", "steps=1,2"], lambda words: values[words["seed"], words["steps"]]))
+    assert shares["seed"] > 0.8
+
+
 def test_importances_need_values_that_differ_in_several_ways(ended):
     assert importances_of(ended(["seed=range(0,9)"], lambda words: float(words["seed"]))) == {}
 
