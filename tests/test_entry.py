@@ -137,6 +137,28 @@ def test_mistakes_cost_one_screen(home):
     assert "Traceback" in full
 
 
+def test_without_the_packages_the_remedy_is_said(home):
+    out = subprocess.run([sys.executable, "-S", ROOT / "train.py"], capture_output=True, text=True)
+    assert (out.returncode, out.stdout) == (1, "")
+    assert out.stderr.startswith("train: this Python has no ")
+    assert out.stderr.endswith("run  make install  and then  . .venv/bin/activate\n")
+
+
+@pytest.mark.parametrize("way", [["--config-dir", "{0}"], ["hydra.searchpath=[file://{0}]"]])
+def test_options_of_ones_own_are_swept_with_keys_that_only_they_have(home, tmp_path, way):
+    (tmp_path / "optimizer").mkdir()
+    text = (ROOT / "conf" / "optimizer" / "sgd.yaml").read_text()
+    (tmp_path / "optimizer" / "mine.yaml").write_text(text.replace("nesterov: true", "nesterov: false"))
+    place = [word.format(tmp_path) for word in way]
+    words = ["-m", "+experiment=quickstart", "optimizer=sgd,mine", "optimizer.momentum=0.7", *place, "--dry-run"]
+    out = call(home, "train.py", *words)
+    assert "optimizer=mine optimizer.momentum=0.7" in out
+    out = call(home, "train.py", *words, "optimizer=sgd,adamw,nosuch", code=2)
+    assert "optimizer=nosuch: no such option" in out
+    out = call(home, "train.py", "+experiment=quickstart", "--config-dir", "nowhere", code=2)
+    assert "nowhere: no such folder of configs" in out
+
+
 def test_help_says_what_can_be_typed_and_chosen(home):
     out = call(home, "train.py", "--help")
     for text in ("+experiment=NAME", "lanes_real, quickstart", "hardware               cpu, dgx1_v100", "epochs: "):

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from pathlib import Path
 
 LATE_GROUPS = ("experiment", "sweep", "debug")
@@ -62,6 +63,15 @@ class CommandLine:
         """Of the root config, where it is not the stage's own."""
         return self._flag("--config-name", "-cn")
 
+    @property
+    def config_dirs(self) -> list[Path]:
+        """Further folders of configs: of ``--config-dir``, and of ``hydra.searchpath=[file://x,pkg://team.conf]``."""
+        pairs = zip(self.flags, self.flags[1:], strict=False)
+        dirs = [Path(value) for flag, value in pairs if flag in ("--config-dir", "-cd")]
+        typed = [word.partition("=")[2] for word in self.overrides if word.lstrip("+").startswith("hydra.searchpath=")]
+        places = [place.strip(" '\"") for text in typed for place in text.strip("[] ").split(",")]
+        return [*dirs, *(_folder(place) for place in places if place)]
+
     def _flag(self, *names: str) -> str | None:
         return next((value for flag, value in zip(self.flags, self.flags[1:], strict=False) if flag in names), None)
 
@@ -74,6 +84,16 @@ class CommandLine:
         """Arguments for hydra.main: flags first, because its parser does not mix them with overrides."""
         name = ["--config-name", "config"] if self.saved_config is not None and self.config_name is None else []
         return [*self.flags, *name, *self.overrides, *extra]
+
+
+def _folder(place: str) -> Path:
+    """Of a place in Hydra's words: ``file://x``, ``pkg://team.conf``, or a path."""
+    kind, _, rest = place.rpartition("://")
+    if kind != "pkg":
+        return Path(rest)
+    package, _, name = rest.partition("/")[0].rpartition(".")
+    found = find_spec(package) if package else None
+    return Path(found.submodule_search_locations[0], name) if found and found.submodule_search_locations else Path(rest)
 
 
 def take_apart(arguments: Sequence[str], aliases: Mapping[str, str] | None = None) -> CommandLine:

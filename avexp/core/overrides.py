@@ -16,6 +16,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from avexp.core.errors import ConfigError, did_you_mean
 
+MISFITS = (HydraException, OmegaConfBaseException, ValueError)
+"""What Hydra and OmegaConf say of an override that does not fit."""
 OURS = ("hydra.launcher.", "hydra.sweeper.")
 """Keys of Hydra's own part that are ours to explain."""
 
@@ -27,10 +29,13 @@ class Checked:
     Attributes:
         config: as far as it could be composed; None if not at all.
         faults: one line each.
+        late: overrides of keys that only options of a swept group have, each as the choice of one value. Hydra lays
+            what is no choice over the config without the swept groups, and would not find the key there.
     """
 
     config: DictConfig | None
     faults: list[str] = field(default_factory=list)
+    late: dict[str, str] = field(default_factory=dict)
 
 
 def check_overrides(config_name: str, arguments: Sequence[str]) -> Checked:
@@ -38,45 +43,75 @@ def check_overrides(config_name: str, arguments: Sequence[str]) -> Checked:
 
     Args:
         config_name: root config.
-        arguments: overrides as typed; of a sweep's ``a=1,2`` the first value is used.
+        arguments: overrides as typed; of a sweep's ``a=1,2`` all values are checked and the first is used.
     """
     faults: list[str] = []
     parsed = [item for item in (_parse(argument, faults) for argument in arguments) if item is not None]
     groups = [item for item in parsed if _is_group(item)]
     values = [item for item in parsed if not _is_group(item) and not item.key_or_group.startswith("hydra")]
-    config: DictConfig | None = None
     # where else configs lie must be known before a group of theirs is chosen
-    chosen = [str(item.input_line) for item in parsed if item.key_or_group.startswith("hydra.searchpath")]
-    try:
-        config = compose(config_name, [*chosen, *(_first(item) for item in groups)])
-    except (HydraException, OmegaConfBaseException):
-        # one of them is wrong: add them one by one to find all that are
-        for item in groups:
-            try:
-                config = compose(config_name, [*chosen, _first(item)])
-                chosen.append(_first(item))
-            except (HydraException, OmegaConfBaseException) as fault:
-                faults.append(_group_fault(item, fault))
-        if config is None:
-            try:
-                config = compose(config_name, [])
-            except (HydraException, OmegaConfBaseException) as fault:
-                faults.append(f"{config_name}.yaml: {_one_line(fault)}")
-    if config is not None:
-        for item in values:
-            faults += _apply(config, item)
-        ours = [item for item in parsed if item.key_or_group.startswith(OURS)]
-        if ours:
-            with suppress(HydraException, OmegaConfBaseException):  # a group that does not fit was told of above
-                whole = compose(config_name, [*chosen, *map(_first, groups)], return_hydra_config=True)
-                OmegaConf.set_struct(whole, False)
-                faults += [fault for item in ours for fault in _apply(whole, item)]
-    return Checked(config, faults)
+    paths = [str(item.input_line) for item in parsed if item.key_or_group.startswith("hydra.searchpath")]
+    swept = [item for item in groups if item.is_sweep_override()]
+    config = _compose(config_name, paths, groups, faults)
+    for item in swept:
+        faults += [fault for fault in _unknown_options(config_name, paths, item) if fault not in faults]
+    if config is None:
+        return Checked(None, faults)
+    beside = {item.key_or_group: f" (with {_first(item)})" for item in swept}
+    for item in values:
+        where = beside.get(item.key_or_group.partition(".")[0], "")
+        faults += [fault + where for fault in _apply(config, item)]
+    ours = [item for item in parsed if item.key_or_group.startswith(OURS)]
+    if ours:
+        with suppress(*MISFITS):  # a group that does not fit was told of above
+            whole = compose(config_name, [*paths, *map(_first, groups)], return_hydra_config=True)
+            OmegaConf.set_struct(whole, False)
+            faults += [fault for item in ours for fault in _apply(whole, item)]
+    if faults or not swept:
+        return Checked(config, faults)
+    bare = compose(config_name, [*paths, *(_first(item) for item in groups if item not in swept)])
+    return Checked(config, faults, _late(bare, values))
+
+
+def _compose(root: str, paths: list[str], groups: list[Override], faults: list[str]) -> DictConfig | None:
+    """The config with all groups that fit; None if there is none at all."""
+    with suppress(*MISFITS):
+        return compose(root, [*paths, *map(_first, groups)])
+    # one of them is wrong: add them one by one to find all that are
+    config: DictConfig | None = None
+    chosen = list(paths)
+    for item in groups:
+        try:
+            config = compose(root, [*chosen, _first(item)])
+            chosen.append(_first(item))
+        except MISFITS as fault:
+            faults += _unknown_options(root, chosen, item) or [f"{item.input_line}: {_one_line(fault)}"]
+    if config is None:
+        try:
+            config = compose(root, [])
+        except MISFITS as fault:
+            faults.append(f"{root}.yaml: {_one_line(fault)}")
+    return config
+
+
+def _late(bare: DictConfig, values: list[Override]) -> dict[str, str]:
+    """See Checked."""
+    plain = [item for item in values if not (item.is_sweep_override() or item.is_add() or item.is_force_add())]
+    return {
+        str(item.input_line): f"{item.get_key_element()}=choice({item.get_value_string()})"
+        for item in plain
+        if not item.is_delete() and not _exists(bare, item.key_or_group)
+    }
 
 
 def _parse(argument: str, faults: list[str]) -> Override | None:
     try:
-        return OverridesParser.create().parse_override(argument)
+        # a glob asks the loader for a group's options
+        found = OverridesParser.create(GlobalHydra.instance().config_loader()).parse_overrides([argument])[0]
+        if found.is_sweep_override() and not _values(found):
+            faults.append(f"{argument}: there is no value in it")
+            return None
+        return found
     except HydraException as fault:
         faults.append(f"{argument}: no override ({_one_line(fault)}); write key=value, and quote special characters")
         return None
@@ -88,6 +123,16 @@ def _is_group(item: Override) -> bool:
     return bool(repository.get_group_options(key)) or (item.is_add() and key == "experiment")
 
 
+def _values(item: Override) -> list[Any]:
+    """Values of an override: one, or all of a sweep's; of an interval its ends."""
+    inner = item.value()
+    if isinstance(inner, IntervalSweep):
+        return [inner.start, inner.end]
+    if not item.is_sweep_override():
+        return [inner]
+    return [Override._convert_value(value) for value in item.sweep_iterator()]
+
+
 def _first(item: Override) -> str:
     """An override with one value in place of a sweep."""
     if not item.is_sweep_override():
@@ -97,38 +142,36 @@ def _first(item: Override) -> str:
     return f"{item.get_key_element()}={value}"
 
 
-def _group_fault(item: Override, fault: Exception) -> str:
-    loader = GlobalHydra.instance().config_loader()
-    options = loader.get_group_options(item.key_or_group)
-    value = item.value()
-    wanted = [str(part) for part in value] if isinstance(value, list) else [str(value)]
-    unknown = [part for part in wanted if part not in options]
-    if unknown and options:
-        hint = did_you_mean(unknown[0], options)
-        return f"{item.key_or_group}={unknown[0]}: no such option{hint}; known: {', '.join(sorted(options))}"
-    return f"{item.input_line}: {_one_line(fault)}"
+def _unknown_options(root: str, paths: list[str], item: Override) -> list[str]:
+    """Options of a group that it does not have, nor the further places of configs."""
+    options = GlobalHydra.instance().config_loader().get_group_options(item.key_or_group)
+    wanted = [str(one) for value in _values(item) for one in (value if isinstance(value, list) else [value])]
+    faults = []
+    for one in dict.fromkeys(wanted):
+        try:
+            if one not in options:
+                compose(root, [*paths, f"{item.get_key_element()}={one}"])
+        except MISFITS:
+            known = f"{did_you_mean(one, options)}; known: {', '.join(sorted(options))}"
+            faults.append(f"{item.key_or_group}={one}: no such option{known}")
+    return faults
 
 
 def _apply(config: DictConfig, item: Override) -> list[str]:
-    """Apply one value in place; its fault if it does not fit."""
+    """Apply one value in place, the first of a sweep; what does not fit of all its values."""
     key = item.key_or_group
-    try:
-        value: Any = item.value() if not item.is_sweep_override() else _sweep_value(item)
-        if item.is_delete():
-            return [] if _exists(config, key) else [_unknown(config, key)]
-        if item.is_add() or item.is_force_add():
-            OmegaConf.update(config, key, value, force_add=True)
-            return []
-        if not _exists(config, key):
-            return [_unknown(config, key)]
-        OmegaConf.update(config, key, value)
-    except (OmegaConfBaseException, HydraException, ValueError) as fault:
-        return [f"{key}: {_one_line(fault)}"]
-    return []
-
-
-def _sweep_value(item: Override) -> Any:
-    return OverridesParser.create().parse_override(_first(item)).value()
+    faults: list[str] = []
+    if item.is_delete():
+        return [] if _exists(config, key) else [_unknown(config, key)]
+    added = item.is_add() or item.is_force_add()
+    if not added and not _exists(config, key):
+        return [_unknown(config, key)]
+    for value in reversed(_values(item)):
+        try:
+            OmegaConf.update(config, key, value, force_add=added)
+        except MISFITS as fault:
+            faults.insert(0, f"{key}: {_one_line(fault)}")
+    return faults
 
 
 def _exists(config: DictConfig, key: str) -> bool:

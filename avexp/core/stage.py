@@ -4,10 +4,11 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -124,7 +125,7 @@ def _run(entry: Entry, line: CommandLine) -> int:
         return _help(entry, line)
     if line.asks:
         return _hydra(entry, line, None)
-    config = _checked(entry, line)
+    config, _ = _checked(entry, line)
     if line.resume == "auto" and (unfinished := _newest_unfinished(entry, config)) is not None:
         return _resume(entry, unfinished, line)
     folder = Path(config.storage.outputs) / entry.stage / str(config.name) / new_run_id()
@@ -154,7 +155,7 @@ def _help(entry: Entry, line: CommandLine) -> int:
     checked = _composed(entry, line)
     if checked.faults or checked.config is None:
         raise ConfigError(checked.faults)
-    text = help_text(program(), entry.stage, checked.config, [conf_folder(), *_config_dirs(line)])
+    text = help_text(program(), entry.stage, checked.config, [conf_folder(), *line.config_dirs])
     console.print(text, markup=False, highlight=False, soft_wrap=True)
     return 0
 
@@ -170,14 +171,17 @@ def _composed(entry: Entry, line: CommandLine) -> "Checked":
     folder = saved if saved is not None else conf_folder()
     if saved is not None:
         _refuse_groups(saved, line)
-    extra = [f"hydra.searchpath=[file://{path.resolve()}]" for path in _config_dirs(line)]
+    if missing := [path for path in line.config_dirs if not path.is_dir()]:
+        raise ConfigError([f"{path}: no such folder of configs (--config-dir, hydra.searchpath)" for path in missing])
+    places = ",".join(f"file://{path.resolve()}" for path in line.config_dirs)
+    extra = [f"hydra.searchpath=[{places}]"] if places else []
     with initialize_config_dir(str(folder.resolve()), version_base="1.3"):
         root = line.config_name or ("config" if saved else entry.stage)
-        return check_overrides(root, [*line.overrides, *extra])
+        return check_overrides(root, [*extra, *line.overrides])
 
 
-def _checked(entry: Entry, line: CommandLine) -> DictConfig:
-    """Compose and check; raises with all faults."""
+def _checked(entry: Entry, line: CommandLine) -> tuple[DictConfig, dict[str, str]]:
+    """Compose and check; raises with all faults. Beside the config, what Hydra takes later in a sweep (Checked.late)."""
     from avexp.core.preflight import preflight
 
     checked = _composed(entry, line)
@@ -194,7 +198,7 @@ def _checked(entry: Entry, line: CommandLine) -> DictConfig:
         if os.environ.get("HYDRA_FULL_ERROR") == "1":
             sys.argv[1:] = line.for_hydra()
         raise ConfigError(faults)
-    return checked.config
+    return checked.config, checked.late
 
 
 def _refuse_groups(saved: Path, line: CommandLine) -> None:
@@ -215,16 +219,12 @@ def _told(fault: str, faults: Sequence[str]) -> bool:
     return any(fault.split(":")[0] == other.split(":")[0] for other in faults)
 
 
-def _config_dirs(line: CommandLine) -> list[Path]:
-    pairs = zip(line.flags, line.flags[1:], strict=False)
-    return [Path(value) for flag, value in pairs if flag in ("--config-dir", "-cd")]
-
-
 def _sweep(entry: Entry, line: CommandLine) -> int:
     """Hand a sweep over to Hydra's sweeper, ours or another."""
-    config = _checked(entry, line)
+    config, late = _checked(entry, line)
     outputs = Path(config.storage.outputs).absolute()
-    return _hydra(entry, line, outputs / entry.stage / str(config.name) / new_run_id(), outputs)
+    folder = outputs / entry.stage / str(config.name) / new_run_id()
+    return _hydra(entry, line, folder, outputs, late)
 
 
 def _dry_run(entry: Entry, config: DictConfig, folder: Path) -> int:
@@ -275,7 +275,13 @@ def _resume(entry: Entry, run: RunFolder, line: CommandLine) -> int:
     return STOPPED if run.state() == "stopped" else 0
 
 
-def _hydra(entry: Entry, line: CommandLine, folder: Path | None, outputs: Path | None = None) -> int:
+def _hydra(
+    entry: Entry,
+    line: CommandLine,
+    folder: Path | None,
+    outputs: Path | None = None,
+    late: Mapping[str, str] = MappingProxyType({}),
+) -> int:
     """Hand over to Hydra for help, config print-outs, single runs and sweeps."""
     import hydra
 
@@ -285,7 +291,7 @@ def _hydra(entry: Entry, line: CommandLine, folder: Path | None, outputs: Path |
         given = any(word.startswith(f"hydra.{part}.dir=") for word in line.overrides)
         extra += [] if given else [f"hydra.{part}.dir={folder}"]
         extra += ["hydra.sweep.subdir=${hydra:job.num}"] if line.multirun else []
-    sys.argv[1:] = line.for_hydra(*extra)
+    sys.argv[1:] = [late.get(word, word) for word in line.for_hydra(*extra)]
     results: list[tuple[RunFolder, str]] = []
 
     def job(config: DictConfig) -> Any:
@@ -338,7 +344,7 @@ class SweepWords:
     @property
     def config_dirs(self) -> list[Path]:
         """Further folders of configs."""
-        return _config_dirs(self.line)
+        return self.line.config_dirs
 
 
 def _job(entry: Entry, config: DictConfig, results: list[tuple[RunFolder, str]], multirun: bool) -> Any:

@@ -151,10 +151,18 @@ def check(plan: SweepPlan) -> None:
         planner.base()
         search = search_of(plan, swept)
         check_space(planner, search)
-        values = (value for word in swept for value in Word(word).values()) if search is None else ()
-        faults = dict.fromkeys(fault for value in values for fault in planner.check([value]))
+        rows = _one_by_one([Word(word) for word in swept]) if search is None else ()
+        faults = dict.fromkeys(fault for row in rows for fault in planner.check(row))
     if faults:
         raise ConfigError(list(faults)[:MOST_FAULTS])
+
+
+def _one_by_one(swept: Sequence[Word]) -> Iterator[list[str]]:
+    """Each value once, beside the first option of each swept group: a key may be that option's."""
+    first = {word.key: word.values()[0] for word in swept if word.composed}
+    for word in swept:
+        others = [option for key, option in first.items() if key != word.key]
+        yield from ([*others, value] for value in word.values())
 
 
 def check_space(planner: Planner, search: Mapping[str, Any] | None) -> None:

@@ -34,3 +34,10 @@ def test_one_run_with_a_launcher_is_submitted():
     assert line.for_hydra() == ["-m", "+experiment=x", "hydra/launcher=slurm"]
     assert not take_apart(["+experiment=x", "hydra/launcher=basic"]).multirun
     assert take_apart(["hydra/launcher=slurm", "--cfg", "job"]).flags == ["--cfg", "job"]
+
+
+def test_further_folders_of_configs_are_found_however_they_are_given():
+    words = ["--config-dir", "mine", "hydra.searchpath=[file:///team/conf, pkg://avexp.core.conf]"]
+    here = Path(__file__).parents[2] / "avexp" / "core" / "conf"
+    assert take_apart(words).config_dirs == [Path("mine"), Path("/team/conf"), here]
+    assert take_apart(["seed=1"]).config_dirs == []

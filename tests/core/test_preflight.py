@@ -72,7 +72,25 @@ def test_all_mistakes_at_once():
 
 def test_sweep_values_are_checked_too():
     assert all_faults("+experiment=quickstart", "seed=1,2") == []
-    assert all_faults("+experiment=quickstart", "seed=x,y")[0].startswith("seed: Value 'x'")
+    assert all_faults("+experiment=quickstart", "optimizer=glob(*)") == []
+    faults = all_faults("+experiment=quickstart", "seed=x,1,y", "optimizer=adamw,adamv,sgd")
+    assert [fault[:30] for fault in faults] == [
+        "optimizer=adamv: no such optio",
+        "seed: Value 'x' of type 'str' ",
+        "seed: Value 'y' of type 'str' ",
+    ]
+    assert all_faults("+experiment=quickstart", "seed=range(5,1)") == ["seed=range(5,1): there is no value in it"]
+
+
+def test_the_first_value_of_a_sweep_is_laid_over_the_config():
+    assert checked("+experiment=quickstart", "seed=3,2,1").config.seed == 3
+
+
+def test_a_key_that_one_option_of_a_swept_group_lacks_names_the_option():
+    faults = all_faults("+experiment=quickstart", "optimizer=adamw,sgd", "optimizer.momentum=0.9")
+    assert len(faults) == 1
+    assert faults[0].startswith("optimizer.momentum: no such key")
+    assert faults[0].endswith("(with optimizer=adamw)")
 
 
 def test_it_takes_far_less_than_a_second():
