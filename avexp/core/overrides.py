@@ -105,9 +105,11 @@ def _late(bare: DictConfig, values: list[Override]) -> dict[str, str]:
 
 
 def _parse(argument: str, faults: list[str]) -> Override | None:
+    hydra = GlobalHydra.instance()
     try:
         # a glob asks the loader for a group's options
-        found = OverridesParser.create(GlobalHydra.instance().config_loader()).parse_overrides([argument])[0]
+        parser = OverridesParser.create(hydra.config_loader() if hydra.is_initialized() else None)
+        found = parser.parse_overrides([argument])[0]
         if found.is_sweep_override() and not _values(found):
             faults.append(f"{argument}: there is no value in it")
             return None
