@@ -12,9 +12,9 @@ from avexp.core.progress import console
 from avexp.core.run_folder import RunFolder
 from avexp.jobs.best import best_trials, experiment_text, objectives_of, value_of
 from avexp.jobs.frozen_conf import Confs
+from avexp.jobs.importances import importances_of
 from avexp.jobs.ledger import Ledger, State, Trial
 from avexp.jobs.show import cost_line, rounded
-from avexp.jobs.study import importances_of
 from avexp.report import sweep_plots
 from avexp.report.html import Card, Report
 from avexp.report.tables import Table

@@ -1,11 +1,14 @@
 """What a sweep leaves behind: pictures, a report, its best trial."""
 
+import subprocess
+import sys
+
 import pytest
 
 from avexp.evaluate.after_sweep import conclude
+from avexp.jobs.importances import importances_of
 from avexp.jobs.launch import Launcher
 from avexp.jobs.ledger import Ledger, State
-from avexp.jobs.study import importances_of
 from avexp.jobs.sweep import SweepPlan, create
 
 
@@ -66,6 +69,24 @@ def test_what_decides_comes_first_even_in_a_small_grid(ended):
 
 def test_importances_need_values_that_differ_in_several_ways(ended):
     assert importances_of(ended(["seed=range(0,9)"], lambda words: float(words["seed"]))) == {}
+
+
+def test_importances_do_not_weigh_on_the_launcher(ended):
+    ledger = ended(["seed=range(0,4)", "steps=1,2"], lambda words: float(words["seed"]))
+    code = (
+        "import sys; from pathlib import Path; from avexp.evaluate.after_sweep import conclude;"
+        f"conclude(Path({str(ledger.folder)!r})); print(sorted({{'sklearn', 'scipy'}} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (ledger.folder / "pictures" / "importances.png").is_file()
+    assert done.stdout.endswith("[]\n"), done.stdout
+
+
+def test_importances_that_cannot_be_reckoned_are_left_out(ended, capsys):
+    ledger = ended(["seed=range(0,4)", "steps=1,2"], lambda words: float(words["seed"]))
+    (ledger.folder / Ledger.FILE).unlink()
+    assert importances_of(ledger) == {}
+    assert "importances are left out: " in capsys.readouterr().out
 
 
 def test_a_sweep_that_failed_says_why(ended):
