@@ -15,6 +15,8 @@ from avexp.core.files import digest_json, read_json, write_json, write_text
 from avexp.core.run_folder import RunFolder
 
 LOCK_FORMAT = 1
+COMMIT, CHANGES = "commit.txt", "code.diff"
+"""Files of a snapshot of the code, which is no checkout: what it was copied from."""
 WITHOUT_INFLUENCE = ("storage", "store", "tags", "name")
 """Root keys that do not change what a run computes."""
 MACHINE_KEYS = {
@@ -82,14 +84,20 @@ def add_to_lock(run: RunFolder, **entries: dict[str, Any]) -> None:
 
 
 def code_state() -> tuple[str | None, str]:
-    """Commit of the code and its uncommitted changes; (None, "") where it is no checkout."""
+    """Commit of the code and its uncommitted changes: of the checkout, or of what a sweep's snapshot was copied from.
+
+    (None, "") where git does not know this code, such as an installed package, also below somebody else's checkout.
+    """
     folder = Path(__file__).resolve().parents[2]
+    if (folder / COMMIT).is_file() and (folder / CHANGES).is_file():
+        return (folder / COMMIT).read_text().strip() or None, (folder / CHANGES).read_text()
 
     def git(*arguments: str) -> str:
         command = ["git", "-C", str(folder), *arguments]
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout
 
     try:
+        git("ls-files", "--error-unmatch", "--", "avexp/core/lock.py")
         commit = git("rev-parse", "HEAD").strip()
         diff = git("diff", "--binary", "HEAD", "--", "avexp", "conf", "launchers", "train.py", "export.py")
         extra = git("ls-files", "--others", "--exclude-standard", "--", "avexp", "conf", "launchers").splitlines()

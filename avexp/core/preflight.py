@@ -31,14 +31,20 @@ def preflight(config: DictConfig, stage: str) -> list[str]:
         config: composed, still with interpolations.
         stage: key of SCHEMAS.
     """
+    return typed_with_faults(config, stage)[1]
+
+
+def typed_with_faults(config: DictConfig, stage: str) -> tuple[Stage | None, list[str]]:
+    """The stage's dataclass as far as it can be had, and the same faults."""
     faults = list(_gaps(config, ""))
-    if not faults:
-        # the rest reads values, so all of them must lead somewhere
-        found, wrong = _typed(config, stage)
-        faults += [*_nameless(config), *_targets(config, ""), *_files(config, ""), *wrong]
-        if found is not None:
-            faults += hardware_faults(found.hardware, stage)
-    return list(dict.fromkeys(faults))
+    if faults:
+        return None, list(dict.fromkeys(faults))
+    # the rest reads values, so all of them must lead somewhere
+    found, wrong = _typed(config, stage)
+    faults += [*_nameless(config), *_targets(config, ""), *_files(config, ""), *wrong]
+    if found is not None:
+        faults += hardware_faults(found.hardware, stage)
+    return found, list(dict.fromkeys(faults))
 
 
 def preflight_value(config: DictConfig, stage: str, key: str) -> list[str]:

@@ -8,6 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from avexp.core.files import write_bytes, write_text
 from avexp.core.instantiate import build
+from avexp.core.lock import COMMIT
 from avexp.core.progress import console
 from avexp.core.run_folder import RunFolder
 from avexp.jobs.best import best_trials, experiment_text, objectives_of, value_of
@@ -161,5 +162,5 @@ def _report(
 
 
 def _commit(ledger: Ledger) -> str:
-    path = Path(ledger.fact("code") or "-") / "commit.txt"
+    path = Path(ledger.fact("code") or "-") / COMMIT
     return path.read_text().strip() if path.is_file() else "installed package"

@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from avexp.core.errors import RunError
-from avexp.core.lock import code_state
+from avexp.core.lock import CHANGES, COMMIT, code_state
 
 MOST_BYTES = 256 << 20
 """A checkout that is larger holds data, which a snapshot must not copy."""
@@ -46,8 +46,8 @@ def snapshot(folder: Path, modules: Iterable[str] = ()) -> Path | None:
         _copy(home, paths, folder)
     if checkout:
         commit, diff = code_state()
-        (folder / "commit.txt").write_text(f"{commit or ''}\n")
-        (folder / "code.diff").write_text(diff)
+        (folder / COMMIT).write_text(f"{commit or ''}\n")
+        (folder / CHANGES).write_text(diff)
     (folder / DONE).touch()
     return folder
 
@@ -105,14 +105,6 @@ def _copy(home: Path, paths: Sequence[Path], folder: Path) -> None:
         target = folder / path.relative_to(home)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(path, target)
-
-
-def recorded_state() -> tuple[str | None, str] | None:
-    """Commit and changes of the snapshot that this code runs from; None if it runs from no snapshot."""
-    root = Path(__file__).resolve().parents[2]
-    if not (root / DONE).is_file() or not (root / "commit.txt").is_file():
-        return None
-    return (root / "commit.txt").read_text().strip() or None, (root / "code.diff").read_text()
 
 
 def environment(code: Path | None) -> dict[str, str]:

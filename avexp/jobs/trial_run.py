@@ -14,7 +14,7 @@ from avexp.core.errors import ConfigError
 from avexp.core.files import read_json, write_text
 from avexp.core.instantiate import refused_targets
 from avexp.core.lock import write_lock
-from avexp.core.preflight import preflight, typed
+from avexp.core.preflight import typed, typed_with_faults
 from avexp.core.resume import note_resume, resumed_config
 from avexp.core.run_folder import RunFolder
 
@@ -41,10 +41,11 @@ def run_trial(folder: Path, spec: Mapping[str, Any]) -> dict[str, Any]:
         config = frozen_config(Path(spec["base"]), stage, spec["changes"])
         if first:
             begin(run, stage, config, spec["words"])
-    faults = preflight(config, stage) + refused_targets(config)
+    found, faults = typed_with_faults(config, stage)
+    faults += refused_targets(config)
     if faults:
         raise ConfigError(faults)
-    value = _call(spec["function"], typed(config, stage), run)
+    value = _call(spec["function"], found, run)
     if spec.get("then"):
         _call(spec["then"], typed(config, stage), run)
     if not first:  # how the run stands is for the first rank to say: it may just be writing that it was stopped
@@ -53,8 +54,8 @@ def run_trial(folder: Path, spec: Mapping[str, Any]) -> dict[str, Any]:
     if state == "running":
         run.set_status("finished")
         state = "finished"
-    found = float(value) if isinstance(value, int | float) else None
-    return {"state": STATES.get(state, "failed"), "value": found, "metrics": final_values(run)}
+    number = float(value) if isinstance(value, int | float) else None
+    return {"state": STATES.get(state, "failed"), "value": number, "metrics": final_values(run)}
 
 
 def frozen_config(base: Path, stage: str, changes: Mapping[str, Any]) -> DictConfig:

@@ -1,6 +1,7 @@
 """What was submitted is what runs: code and conf may change meanwhile."""
 
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -54,6 +55,28 @@ def test_editing_code_and_conf_changes_nothing_that_is_queued(tmp_path, monkeypa
     ledger = Ledger(folder)
     assert [trial.state for trial in ledger.each()] == [State.finished] * 2, done.stdout + done.stderr
     assert [trial.value for trial in ledger.each()] == [expected(1), expected(2)]
+
+
+def test_a_trial_is_locked_to_the_code_that_was_submitted(tmp_path, monkeypatch):
+    """Its outputs lie in the checkout, as a user's do, whose commit is another by the time that the trial runs."""
+    clone = tmp_path / "clone"
+    done = subprocess.run(["git", "clone", "-q", str(ROOT), str(clone)], check=False, capture_output=True, timeout=60)
+    if done.returncode:
+        pytest.skip("no git checkout to clone")
+    folder = clone / "outputs" / "ci" / "toy" / "20260101T000000Z-aaaaaa"
+    monkeypatch.setenv("PYTHONPATH", str(clone))
+    git = ["git", "-C", str(clone), "-c", "user.name=a", "-c", "user.email=a@b.c"]
+    commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+    with (clone / "conf" / "ci.yaml").open("a") as conf:
+        conf.write("# uncommitted\n")
+    subprocess.run([sys.executable, "-c", PLAN, str(folder)], check=True, timeout=60, cwd=clone)
+    subprocess.run([*git, "commit", "-qam", "later"], check=True)
+    command = [sys.executable, "-m", "avexp.cli", "sweep", "attach", str(folder)]
+    subprocess.run(command, cwd=clone, capture_output=True, timeout=120, check=True)
+    code = json.loads((folder / "0" / "lock.json").read_text())["code"]
+    changes = (folder / "0" / "code.diff").read_text()
+    assert code == {"commit": commit, "diff_sha256": hashlib.sha256(changes.encode()).hexdigest()}
+    assert "+# uncommitted" in changes
 
 
 def snapshot_of(home, tmp_path):
