@@ -1,7 +1,7 @@
 """Starts local jobs in milliseconds: a process that has imported what they need, has no threads, and forks for each.
 
-``python -m avexp.jobs.fork_server CONCURRENT MODULE ...`` reads a request a line from its standard input and answers lines of
-JSON. Its children belong to nobody: they go on when it, or whoever started it, is killed.
+``python -m avexp.jobs.fork_server CONCURRENT FOLDER MODULE ...`` reads a request a line from its standard input and answers with
+lines of JSON. Its children belong to nobody: they go on when it, or whoever started it, is killed.
 """
 
 import gc
@@ -13,6 +13,7 @@ import sys
 from collections import deque
 from contextlib import suppress
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from avexp.core import stop_flag
@@ -22,10 +23,12 @@ from avexp.jobs.gpus import lease, release
 
 def main(words: list[str]) -> int:
     """Serve until the input ends; what has not started by then is dropped, what runs goes on."""
-    concurrent, *modules = words
+    concurrent, folder, *modules = words
     for name in modules:
         with suppress(Exception):  # the job itself will say what is wrong with it
-            import_module(name)
+            module = import_module(name)
+            if hasattr(module, "prepare"):
+                module.prepare(Path(folder))
     with suppress(Exception):
         warm()
     stop_flag.release()

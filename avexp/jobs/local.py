@@ -29,7 +29,7 @@ class LocalBackend:
 
     Args:
         concurrent: jobs at a time; each gets its share of cores, and GPUs of its own where the profile has some.
-        modules: that jobs import: imported once.
+        modules: that jobs import: imported once; a function ``prepare(folder)`` of theirs is called once too.
         folder: of the sweep.
     """
 
@@ -139,7 +139,7 @@ class LocalBackend:
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
             self._server = subprocess.Popen(
-                [python(), "-m", "avexp.jobs.fork_server", str(self.concurrent), *self.modules],
+                [python(), "-m", "avexp.jobs.fork_server", str(self.concurrent), str(self.folder), *self.modules],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,

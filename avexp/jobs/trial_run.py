@@ -2,8 +2,10 @@
 
 import os
 from collections.abc import Mapping
+from copy import deepcopy
 from functools import lru_cache
 from importlib import import_module
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,10 @@ from avexp.core.lock import write_lock
 from avexp.core.preflight import typed, typed_with_faults
 from avexp.core.resume import note_resume, resumed_config
 from avexp.core.run_folder import RunFolder
+from avexp.jobs.ledger import Ledger
 
+MOST_BASES = 64
+"""That are read ahead: they stay in memory."""
 STATES = {"finished": "finished", "stopped": "stopped", "pruned": "pruned"}
 
 
@@ -58,12 +63,28 @@ def run_trial(folder: Path, spec: Mapping[str, Any]) -> dict[str, Any]:
     return {"state": STATES.get(state, "failed"), "value": number, "metrics": final_values(run)}
 
 
-def frozen_config(base: Path, stage: str, changes: Mapping[str, Any]) -> DictConfig:
-    """The config as it was planned."""
-    loaded = OmegaConf.load(base)
+def prepare(folder: Path) -> None:
+    """Read what all trials of a sweep begin with, before they are forked."""
+    ledger = Ledger(folder)
+    stage = ledger.fact("stage")
+    ledger.close()
+    for base in islice(sorted((folder / "bases").glob("*.yaml")), MOST_BASES):
+        _base(base, stage)
+
+
+@lru_cache(MOST_BASES)
+def _base(path: Path, stage: str) -> DictConfig:
+    """A frozen config over its schema; not to be changed."""
+    loaded = OmegaConf.load(path)
     assert isinstance(loaded, DictConfig)
     config = over_schema(loaded, stage)
     OmegaConf.set_struct(config, False)
+    return config
+
+
+def frozen_config(base: Path, stage: str, changes: Mapping[str, Any]) -> DictConfig:
+    """The config as it was planned."""
+    config = deepcopy(_base(base, stage))
     for key, value in changes.items():
         OmegaConf.update(config, key, value, merge=False)
     return config
