@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import asdict
 
 import pytest
+from toy_stage import value_of
 
 from avexp.core.errors import ConfigError, RunError
 from avexp.core.file_lock import file_lock
@@ -19,6 +20,7 @@ from avexp.jobs.launch import Launcher
 from avexp.jobs.ledger import Ledger, State
 from avexp.jobs.map_jobs import map_jobs
 from avexp.jobs.settling import cancel_trials
+from avexp.jobs.starts import starts
 from avexp.jobs.sweep import find_sweep, run, sweeps, unfinished
 
 FORK = multiprocessing.get_context("spawn")
@@ -116,6 +118,14 @@ def test_a_killed_trial_goes_on_where_it_was(planned, monkeypatch):
     assert killed
     assert states(ledger) == [State.finished]
     assert len((ledger.folder / "0" / "starts.jsonl").read_text().splitlines()) == 2
+    assert completions(ledger) == [1]
+
+
+def test_a_trial_that_is_killed_after_its_last_step_tells_its_value_and_trains_no_more(planned):
+    ledger = planned("seed=3", "steps=4", "only=[dies at its end]")
+    run(ledger)
+    assert (ledger.trial(0).state, ledger.trial(0).value) == (State.finished, value_of(3, 4))
+    assert len(starts(ledger.folder / "0")) == 2
     assert completions(ledger) == [1]
 
 

@@ -127,8 +127,12 @@ def assert_as_if_nothing_happened(folder, quiet):
     ]
     assert [trial.value for trial in trials] == [trial.value for trial in others]
     assert [trial.metrics for trial in trials] == [trial.metrics for trial in others]
-    ends = [len((folder / str(trial.number) / "completions").read_text().splitlines()) for trial in trials]
-    assert ends == [1] * len(trials), ends
+    ends = [folder / str(trial.number) / "completions" for trial in trials]
+    # none where it was killed between saving the last step and saying so
+    often = [
+        (path.parent.name, path.read_text()) for path in ends if path.is_file() and path.read_text().count("\n") > 1
+    ]
+    assert often == []
 
 
 def pid_of(folder, number):
