@@ -1,12 +1,15 @@
 """Pictures of a sweep: how the best value grew, which parameters matter, which values went where, what can be had for what."""
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from avexp.core.overrides import short_key
 from avexp.report.plots import COLOURS, INK, plot_axes, plot_png
+
+NUMBER = re.compile(r"\d+(?:\.\d+)?")
 
 
 def history(values: Sequence[float | None], pruned: Mapping[int, float], title: str, maximize: bool = True) -> bytes:
@@ -69,7 +72,7 @@ def parallel(rows: Sequence[Mapping[str, str]], values: Sequence[float], title: 
     axes.set_yticks([])
     for place, (_, high) in enumerate(ends):
         axes.text(place, 1.03, high, ha="center", fontsize=8, color=INK, in_layout=False)
-    return plot_png(figure, axes, f"Values of all trials (the best tenth in colour), {title}", "", "")
+    return plot_png(figure, axes, f"Trials that finished (the best tenth in colour), {title}", "", "")
 
 
 def pareto(points: Sequence[tuple[float, float]], front: Sequence[int], names: tuple[str, str]) -> bytes:
@@ -83,12 +86,17 @@ def pareto(points: Sequence[tuple[float, float]], front: Sequence[int], names: t
     return plot_png(figure, axes, "Pareto front", names[0], names[1], legend=1)
 
 
+def _in_order(texts: Iterable[str]) -> list[str]:
+    """Words by the numbers in them, so that ``[8,16]`` comes before ``[16,32]``."""
+    return sorted(set(texts), key=lambda text: ([float(number) for number in NUMBER.findall(text)], text))
+
+
 def _scaled(texts: Sequence[str | None]) -> npt.NDArray[np.float64]:
-    """Into 0..1: numbers by size (by magnitude where they span decades), words by order; NaN where there is none."""
+    """Into 0..1: numbers by size (by magnitude where they span decades), words in order; NaN where there is none."""
     try:
         numbers = np.array([np.nan if text is None else float(text) for text in texts])
     except ValueError:
-        order = sorted({text for text in texts if text is not None})
+        order = _in_order(text for text in texts if text is not None)
         return np.array([np.nan if text is None else order.index(text) / max(1, len(order) - 1) for text in texts])
     known = numbers[np.isfinite(numbers)]
     if len(known) and known.min() > 0 and known.max() / known.min() > 50:
@@ -102,6 +110,6 @@ def _ends(texts: Sequence[str | None]) -> tuple[str, str]:
     try:
         numbers = [float(text) for text in known]
     except ValueError:
-        order = sorted(set(known))
+        order = _in_order(known)
         return order[0][:14], order[-1][:14]
     return f"{min(numbers):.3g}", f"{max(numbers):.3g}"
